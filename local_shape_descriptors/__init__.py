@@ -1,0 +1,1 @@
+"""Local shape descriptors: neurons from raw electron microscopy."""
