@@ -1,0 +1,206 @@
+"""What every experiment's configuration has in common: its name, its volumes and their regions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from funlib.geometry import Coordinate, Roi
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from catena.arrays import Array, open_array
+from catena.config import Config
+from catena.errors import ConfigError, GeometryError
+
+REGIONS = ("train", "validation", "test")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+def _check_name(value: str) -> str:
+    if not _NAME.fullmatch(value):
+        raise ValueError(f"{value!r} is used as a folder name: letters, digits, '_', '.' and '-' only")
+    return value
+
+
+Name = Annotated[str, AfterValidator(_check_name)]
+Path_ = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, Path) else value)]
+
+
+class RegionConfig(Config):
+    """A box, half open, in voxels from the first voxel of raw, or in world nm where the name ends in ``_nm``."""
+
+    z: tuple[int, int] | None = Field(None, description="first and last-but-one section; everything if not given")
+    y: tuple[int, int] | None = None
+    x: tuple[int, int] | None = None
+    z_nm: tuple[float, float] | None = Field(None, description="world coordinates in nm instead of voxels")
+    y_nm: tuple[float, float] | None = None
+    x_nm: tuple[float, float] | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> RegionConfig:
+        for axis in "zyx":
+            vox, nm = getattr(self, axis), getattr(self, f"{axis}_nm")
+            if vox is not None and nm is not None:
+                raise ValueError(f"give {axis} or {axis}_nm, not both")
+            bounds = vox if vox is not None else nm
+            if bounds is not None and bounds[0] >= bounds[1]:
+                raise ValueError(f"{axis} {list(bounds)} is empty: the end must lie beyond the begin")
+        return self
+
+    def roi(self, array: Array, where: str = "region") -> Roi:
+        """Return this box as world units on the grid of `array`.
+
+        Raises
+        ------
+        GeometryError
+            If it reaches outside the array, or a bound in nm is not on a voxel face.
+        """
+        begin, end = [], []
+        for axis, (name, size) in enumerate(zip("zyx", array.voxel_size, strict=True)):
+            low, high = self._bounds(name, axis, array, where)
+            begin.append(low)
+            end.append(high)
+            if (low - array.offset[axis]) % size or (high - array.offset[axis]) % size:
+                raise GeometryError(f"{where}: {name} [{low}, {high}] is not on the voxel grid of {array.path}")
+        roi = Roi(begin, Coordinate(end) - Coordinate(begin))
+        if not array.roi.contains(roi):
+            raise GeometryError(f"{where} {roi} reaches outside {array.path}, which covers {array.roi}")
+        return roi
+
+    def _bounds(self, name: str, axis: int, array: Array, where: str) -> tuple[int, int]:
+        vox, nm = getattr(self, name), getattr(self, f"{name}_nm")
+        if vox is not None:
+            low, high = (int(array.offset[axis] + each * array.voxel_size[axis]) for each in vox)
+            return low, high
+        if nm is None:
+            return int(array.roi.begin[axis]), int(array.roi.end[axis])
+        scaled = [each * array.units_per_nm for each in nm]
+        if any(abs(each - round(each)) > 1e-9 for each in scaled):
+            raise GeometryError(f"{where}: {name}_nm {list(nm)} is not on the voxel grid of {array.path}")
+        return round(scaled[0]), round(scaled[1])
+
+
+class VolumeInputs(Config):
+    """Results made elsewhere, used for one volume instead of computing them."""
+
+    affinities: Path_ | None = Field(None, description="affinities (c,z,y,x) with an attribute `offsets`")
+
+
+class VolumeConfig(Config):
+    """One volume: where its arrays are and which parts serve which purpose."""
+
+    raw: Path_ | None = Field(None, description="raw EM, container and data set joined")
+    labels: Path_ | None = Field(None, description="ground truth, one id per neuron, 0 = unlabelled")
+    labels_mask: Path_ | None = Field(None, description="non-zero where `labels` are ground truth")
+    background_labelled: bool = Field(False, description="label 0 is ground truth too (not merely unlabelled)")
+    voxel_size_nm: tuple[Any, Any, Any] | None = Field(None, description="for data that do not carry one")
+    roi: RegionConfig | None = Field(None, description="part to process; everything if not given")
+    regions: dict[str, RegionConfig] = Field(default_factory=dict, description="train, validation, test")
+    references: dict[Name, Path_] = Field(
+        default_factory=dict, description="other segmentations of this volume, scored beside ours"
+    )
+    weight: float | None = Field(None, gt=0, description="share of training crops; by volume if not given")
+    inputs: VolumeInputs = VolumeInputs()
+
+    @model_validator(mode="after")
+    def _check(self) -> VolumeConfig:
+        unknown = sorted(set(self.regions) - set(REGIONS))
+        if unknown:
+            raise ValueError(f"unknown region {unknown}: the regions are {', '.join(REGIONS)}")
+        if self.raw is None and self.inputs.affinities is None:
+            raise ValueError("a volume needs raw, or inputs.affinities")
+        return self
+
+    def open(self, name: str) -> Array:
+        """Open the array that sets the volume's grid or another one of its arrays, by field name."""
+        path = self.inputs.affinities if name == "affinities" else getattr(self, name)
+        if path is None:
+            raise ConfigError(f"this volume has no '{name}'")
+        return open_array(path, voxel_size_nm=self.voxel_size_nm)
+
+    def grid(self) -> Array:
+        """Open the array whose voxel grid the volume's results share: raw, or else the given affinities."""
+        return self.open("raw" if self.raw is not None else "affinities")
+
+    def process_roi(self) -> Roi:
+        """Return the world region to process."""
+        grid = self.grid()
+        return grid.roi if self.roi is None else self.roi.roi(grid, "roi")
+
+    def region_roi(self, name: str) -> Roi:
+        """Return a named region in world units."""
+        return self.regions[name].roi(self.grid(), f"regions.{name}")
+
+
+class ExperimentConfig(Config):
+    """Base of a task's configuration: what :mod:`catena.task` needs to know."""
+
+    task: str = Field(description="which task this experiment is")
+    experiment: Name = Field(description="name of the experiment: its folder below `output`")
+    output: Path_ = Field("runs", description="folder of all experiments")
+    seed: int = Field(0, ge=0, description="every random choice derives from this")
+    volumes: dict[Name, VolumeConfig] = Field(min_length=1, description="the volumes, by name")
+
+    @property
+    def folder(self) -> Path:
+        """Folder of this experiment."""
+        return Path(self.output) / self.experiment
+
+    def volume_folder(self, volume: str) -> Path:
+        """Folder of everything about one volume."""
+        return self.folder / "volumes" / volume
+
+    def volume(self, name: str) -> VolumeConfig:
+        """Return a volume by name.
+
+        Raises
+        ------
+        ConfigError
+            If there is none of that name.
+        """
+        if name not in self.volumes:
+            raise ConfigError(f"no volume '{name}'; the volumes are: {', '.join(self.volumes)}")
+        return self.volumes[name]
+
+
+def check_volume(volume: VolumeConfig, name: str) -> None:
+    """Refuse a volume whose arrays do not fit together.
+
+    Raises
+    ------
+    GeometryError
+        If labels, mask, references or affinities differ from raw in voxel size, do not overlap it
+        or lie off its voxel grid, or a region is outside the data.
+    """
+    grid = volume.grid()
+    others: Mapping[str, str | None] = {
+        "labels": volume.labels,
+        "labels_mask": volume.labels_mask,
+        "inputs.affinities": volume.inputs.affinities,
+        **{f"references.{key}": path for key, path in volume.references.items()},
+    }
+    for key, path in others.items():
+        if path is not None:
+            _check_same_grid(grid, open_array(path, voxel_size_nm=volume.voxel_size_nm), f"volumes.{name}.{key}")
+    for region in volume.regions:
+        volume.region_roi(region)
+    volume.process_roi()
+
+
+def _check_same_grid(grid: Array, other: Array, where: str) -> None:
+    units = max(grid.units_per_nm, other.units_per_nm)
+    grid, other = grid.in_units(units), other.in_units(units)
+    if grid.voxel_size != other.voxel_size:
+        raise GeometryError(
+            f"{where}: {other.path} has a voxel size of {other.voxel_size_nm} nm, {grid.path} of {grid.voxel_size_nm} nm; "
+            "resample one of them"
+        )
+    if not grid.roi.intersects(other.roi):
+        raise GeometryError(f"{where}: {other.path} covers {other.roi}, {grid.path} covers {grid.roi}: no overlap")
+    if any((b - a) % v for a, b, v in zip(grid.offset, other.offset, grid.voxel_size, strict=True)):
+        raise GeometryError(
+            f"{where}: the offset {other.offset} of {other.path} is not on the voxel grid of {grid.path}, "
+            f"which begins at {grid.offset}"
+        )
