@@ -1,0 +1,36 @@
+"""U-Nets: configuration, legal shapes, modules and losses.
+
+The modules that need torch are imported on first use, so that configuration and shape arithmetic
+stay quick to import.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from catena.networks.config import NetworkConfig, UNetConfig
+from catena.networks.shapes import UNetShapes
+from catena.networks.voxel_size import unet_for_voxel_size
+
+if TYPE_CHECKING:
+    from catena.networks.loss import weighted_mse
+    from catena.networks.network import Network, build_network
+
+_LAZY = {"Network": "network", "build_network": "network", "weighted_mse": "loss"}
+
+__all__ = [
+    "Network",
+    "NetworkConfig",
+    "UNetConfig",
+    "UNetShapes",
+    "build_network",
+    "unet_for_voxel_size",
+    "weighted_mse",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)

@@ -1,0 +1,201 @@
+"""Which input shapes a U-Net takes, and where its output lies in them.
+
+Everything is separable by axis, and needs no weights: the same arithmetic serves training (request
+sizes), prediction (patches) and configuration (messages), without importing torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+
+from funlib.geometry import Coordinate
+
+from catena.errors import GeometryError
+from catena.networks.config import ConvolutionPass, UNetConfig
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """A U-Net seen along one axis: voxels lost per convolution pass, and factors between levels."""
+
+    factors: tuple[int, ...]
+    lost_down: tuple[int, ...]
+    lost_up: tuple[int, ...]
+    same: bool
+    crop: bool
+
+    @property
+    def step(self) -> int:
+        return prod(self.factors)
+
+    def output(self, size: int) -> tuple[int, int] | None:
+        """Return size and begin of the output for an input of `size` voxels, or None if it is illegal."""
+        return (size, 0) if self.same and size > 0 and size % self.step == 0 else self._level(0, size)
+
+    def _level(self, level: int, size: int) -> tuple[int, int] | None:
+        if self.same:
+            return None
+        size, begin = size - self.lost_down[level], self.lost_down[level] // 2
+        if size <= 0 or level == len(self.factors):
+            return (size, begin) if size > 0 else None
+        factor, lost = self.factors[level], self.lost_up[level]
+        below = self._level(level + 1, size // factor) if size % factor == 0 else None
+        if below is None:
+            return None
+        size, begin = below[0] * factor, begin + below[1] * factor
+        if self.crop:
+            cropped = equivariant_size(size, lost, prod(self.factors[level:]))
+            size, begin = cropped, begin + (size - cropped) // 2
+        size -= lost
+        return (size, begin + lost // 2) if size > 0 else None
+
+    def search(self, start: int, accept: Callable[[int], bool], direction: int = 1) -> int | None:
+        """Return the legal size nearest to `start`, in `direction`, whose output size `accept` takes."""
+        # Legal sizes repeat with the step; the smallest is below the total loss plus two steps.
+        size, end = start, start + 4 * self.step + 4 * self.reach
+        while 0 < size <= end:
+            found = self.output(size)
+            if found is not None and accept(found[0]):
+                return size
+            size += direction
+        return None
+
+    @property
+    def reach(self) -> int:
+        """Voxels to each side on which an output voxel can depend."""
+        strides = [prod(self.factors[:level]) for level in range(len(self.factors) + 1)]
+        lost = sum(n * stride for n, stride in zip(self.lost_down, strides, strict=True))
+        lost += sum(n * stride for n, stride in zip(self.lost_up, strides, strict=False))
+        return lost // 2 + self.step - 1
+
+
+def equivariant_size(size: int, lost: int, factor: int) -> int:
+    """Return the largest size up to `size` that is a multiple of `factor` after losing `lost` voxels."""
+    return (size - lost) // factor * factor + lost
+
+
+def lost_vox(kernels: ConvolutionPass, axis: int) -> int:
+    """Return the voxels that a pass of valid convolutions loses along `axis`, both sides together."""
+    return sum(kernel[axis] - 1 for kernel in kernels)
+
+
+class UNetShapes:
+    """Shape arithmetic of a U-Net.
+
+    Examples
+    --------
+    >>> shapes = UNetShapes(UNetConfig(downsampling=((2, 2, 2), (2, 2, 2), (3, 3, 3))))
+    >>> shapes.output_shape_vox(Coordinate(196, 196, 196))
+    (92, 92, 92)
+    >>> shapes.context_vox, shapes.equivariance_vox
+    ((52, 52, 52), (12, 12, 12))
+    """
+
+    def __init__(self, config: UNetConfig) -> None:
+        self.config = config
+        self._axes = [
+            _Axis(
+                factors=tuple(factor[axis] for factor in config.downsampling),
+                lost_down=tuple(lost_vox(kernels, axis) for kernels in config.passes_down),
+                lost_up=tuple(lost_vox(kernels, axis) for kernels in config.passes_up),
+                same=config.padding == "same",
+                crop=config.equivariant_crop,
+            )
+            for axis in range(3)
+        ]
+
+    @cached_property
+    def equivariance_vox(self) -> Coordinate:
+        """Steps in which a shift of the input shifts the output exactly: the product of all factors."""
+        return Coordinate(axis.step for axis in self._axes)
+
+    @cached_property
+    def reach_vox(self) -> Coordinate:
+        """Voxels to each side on which an output voxel can depend, whatever the position of pooling."""
+        return Coordinate(axis.reach for axis in self._axes)
+
+    @cached_property
+    def context_vox(self) -> Coordinate:
+        """Voxels of input that an output needs around it, on each side (the larger side where they differ).
+
+        For valid convolutions, what the output is smaller than the input by; it is the same for all
+        legal shapes. For ``same`` padding the output has the input's shape, but voxels nearer to its
+        border than this feel the padding.
+        """
+        if self.config.padding == "same":
+            return self.reach_vox
+        smallest = self.input_shape_vox(Coordinate(1, 1, 1))
+        begin, output = self.output_begin_vox(smallest), self.output_shape_vox(smallest)
+        return Coordinate(max(b, i - o - b) for i, o, b in zip(smallest, output, begin, strict=True))
+
+    def output_shape_vox(self, input_shape_vox: Coordinate) -> Coordinate:
+        """Return the output's spatial shape for an input's.
+
+        Raises
+        ------
+        GeometryError
+            If the input shape is illegal; the message names the nearest legal ones.
+        """
+        self.check_input_shape(input_shape_vox)
+        return Coordinate(self._trace(axis, size)[0] for axis, size in zip(self._axes, input_shape_vox, strict=True))
+
+    def output_begin_vox(self, input_shape_vox: Coordinate) -> Coordinate:
+        """Return where, in voxels of the input, the output begins.
+
+        Raises
+        ------
+        GeometryError
+            If the input shape is illegal.
+        """
+        self.check_input_shape(input_shape_vox)
+        return Coordinate(self._trace(axis, size)[1] for axis, size in zip(self._axes, input_shape_vox, strict=True))
+
+    def input_shape_vox(self, at_least_output_vox: Coordinate) -> Coordinate:
+        """Return the smallest legal input shape whose output is at least as large, along each axis.
+
+        Raises
+        ------
+        GeometryError
+            If the output shape is not positive along three axes.
+        """
+        if len(at_least_output_vox) != 3 or min(at_least_output_vox) < 1:
+            raise GeometryError(f"an output shape needs three positive sizes z, y, x; found {at_least_output_vox}")
+        sizes = []
+        for axis, wanted in zip(self._axes, at_least_output_vox, strict=True):
+            size = axis.search(wanted, lambda output, wanted=wanted: output >= wanted)  # type: ignore[misc]
+            if size is None:  # impossible for odd kernels: legal sizes repeat with the step
+                raise GeometryError(f"no legal input gives an output of {wanted} voxels")
+            sizes.append(size)
+        return Coordinate(sizes)
+
+    def check_input_shape(self, input_shape_vox: Coordinate) -> None:
+        """Refuse an illegal input shape.
+
+        Raises
+        ------
+        GeometryError
+            Naming the axes, and the nearest legal sizes below and above.
+        """
+        if len(input_shape_vox) != 3:
+            raise GeometryError(f"a network's input has three axes z, y, x; found the shape {tuple(input_shape_vox)}")
+        wrong = []
+        for name, axis, size in zip("zyx", self._axes, input_shape_vox, strict=True):
+            if axis.output(size) is None:
+                near = (axis.search(size, lambda _: True, direction) for direction in (-1, 1))
+                wrong.append(f"{name} = {size} (nearest legal: {' or '.join(str(n) for n in near if n is not None)})")
+        if wrong:
+            raise GeometryError(
+                f"illegal network input shape {tuple(input_shape_vox)}: {'; '.join(wrong)}. With "
+                f"{self.config.padding} convolutions and downsampling {[list(f) for f in self.config.downsampling]} "
+                f"legal sizes lie {tuple(self.equivariance_vox)} apart"
+            )
+
+    @staticmethod
+    def _trace(axis: _Axis, size: int) -> tuple[int, int]:
+        found = axis.output(size)
+        if found is None:
+            raise GeometryError(f"illegal network input size {size}")
+        return found

@@ -1,0 +1,75 @@
+"""Choose a U-Net's downsampling and kernels from the data's voxel size."""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import Any
+
+from funlib.geometry import Coordinate
+
+from catena.errors import ConfigError
+from catena.networks.config import PerAxis, UNetConfig
+
+_ANISOTROPIC = 2.0
+"""A level whose voxels are at least this many times longer along one axis convolves in plane only."""
+
+_ISOTROPIC: PerAxis = (3, 3, 3)
+
+
+def unet_for_voxel_size(voxel_size: Coordinate, levels: int = 3, factor: int = 2, **settings: Any) -> UNetConfig:
+    """Return a U-Net whose voxels become isotropic towards its bottleneck.
+
+    At each level the axes that are still fine are downsampled, and once all are alike all of them
+    are. On the way down, levels that are still anisotropic do not convolve along their coarse axis;
+    on the way up their last convolution does, so that neighbouring sections are compared at full
+    resolution and not only at the bottleneck.
+
+    Parameters
+    ----------
+    voxel_size
+        In any unit, z, y, x.
+    levels
+        Number of downsampling steps.
+    factor
+        Downsampling factor of one step.
+    **settings
+        Further fields of :class:`UNetConfig`.
+
+    Examples
+    --------
+    >>> unet_for_voxel_size(Coordinate(40, 4, 4), factor=3).downsampling
+    ((1, 3, 3), (1, 3, 3), (3, 3, 3))
+
+    Raises
+    ------
+    ConfigError
+        If the voxel size is not three positive numbers, or `levels` or `factor` is too small.
+    """
+    if len(voxel_size) != 3 or min(voxel_size) <= 0:
+        raise ConfigError(f"a voxel size needs three positive numbers z, y, x; found {voxel_size}")
+    if levels < 1 or factor < 2:
+        raise ConfigError(f"a U-Net needs at least one level and a factor of at least 2; found {levels} and {factor}")
+    size = [float(each) for each in voxel_size]
+    downsampling, kernels = [], []
+    for _ in range(levels):
+        kernels.append(_kernel(size))
+        downsampling.append(_factors(size, factor))
+        size = [each * f for each, f in zip(size, downsampling[-1], strict=True)]
+    chosen = {
+        "downsampling": downsampling,
+        "kernels_down": [(kernel, kernel) for kernel in [*kernels, _ISOTROPIC]],
+        "kernels_up": [(kernel, _ISOTROPIC) for kernel in kernels],
+    }
+    return UNetConfig.parse({**chosen, **settings}, "unet")
+
+
+def _factors(size: list[float], factor: int) -> PerAxis:
+    """Downsample the axes that this brings nearer, on a logarithmic scale, to the coarsest one; else all."""
+    fine = [each * factor <= max(size) * sqrt(factor) for each in size]
+    z, y, x = (factor if each or not any(fine) else 1 for each in fine)
+    return z, y, x
+
+
+def _kernel(size: list[float]) -> PerAxis:
+    z, y, x = (1 if each >= _ANISOTROPIC * min(size) else 3 for each in size)
+    return z, y, x
