@@ -194,7 +194,8 @@ def _check_same_grid(grid: Array, other: Array, where: str) -> None:
     grid, other = grid.in_units(units), other.in_units(units)
     if grid.voxel_size != other.voxel_size:
         raise GeometryError(
-            f"{where}: {other.path} has a voxel size of {other.voxel_size_nm} nm, {grid.path} of {grid.voxel_size_nm} nm; "
+            f"{where}: {other.path} has a voxel size of {other.voxel_size_nm} nm, {grid.path} of "
+            f"{grid.voxel_size_nm} nm; "
             "resample one of them"
         )
     if not grid.roi.intersects(other.roi):

@@ -121,7 +121,7 @@ def read_holder(path: Path) -> dict[str, Any]:
 def is_stale(holder: dict[str, Any]) -> bool:
     """Tell whether the process that wrote a lock is gone."""
     if holder["host"] == socket.gethostname():
-        return holder["boot_id"] != _boot_id() or _process_start(holder["pid"]) != holder["started"]
+        return bool(holder["boot_id"] != _boot_id() or _process_start(holder["pid"]) != holder["started"])
     return bool(time.time() - float(holder["heartbeat"]) > STALE_S)
 
 

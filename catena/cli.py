@@ -1,0 +1,236 @@
+"""The ``catena`` command: a thin shell over the library."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from catena import __version__
+from catena.errors import CatenaError
+
+COMMAND_GROUP = "catena.commands"
+
+app = typer.Typer(
+    name="catena",
+    help="Volume electron microscopy to wiring diagram. One YAML file per experiment; kill it and run it again.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+ConfigArgument = Annotated[Path, typer.Argument(help="The experiment's YAML file.", show_default=False)]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="Settings that replace the file's: `key.path=value`.", show_default=False)
+]
+VolumeOption = Annotated[str | None, typer.Option("--volume", help="Only this volume (and what it needs).")]
+YesOption = Annotated[bool, typer.Option("--yes", help="Redo even work that took more than ten minutes.")]
+RedoOption = Annotated[str | None, typer.Option("--redo", help="Redo this stage and those below it.")]
+VerifyOption = Annotated[bool, typer.Option("--verify-inputs", help="Read all input voxels instead of a sample.")]
+
+
+def _epilog(*examples: str) -> str:
+    return "**Examples**\n\n" + "\n\n".join(f"`{each}`" for each in examples)
+
+
+def _load(path: Path, overrides: list[str] | None) -> tuple[Any, Any]:
+    from catena.config import apply_overrides, load_yaml
+    from catena.errors import ConfigError
+    from catena.task import load_task
+
+    values = apply_overrides(load_yaml(path), overrides or [])
+    if "task" not in values:
+        raise ConfigError(f"{path} does not say which task it is: add a line such as 'task: local_shape_descriptors'")
+    task = load_task(str(values["task"]))
+    return task, task.config.parse(values, where=str(path))
+
+
+def _run(path: Path, overrides: list[str] | None, **selection: Any) -> None:
+    from catena.progress import ConsoleReporter, print_summary
+    from catena.run import Selection, run
+
+    task, config = _load(path, overrides)
+    with ConsoleReporter() as reporter:
+        outcomes = run(task, config, Selection(**selection), reporter)
+    print_summary(task, config, outcomes)
+
+
+@app.command("run", epilog=_epilog("catena run fib25.yaml", "catena run fib25.yaml --to fragments predict.patches=4"))
+def run_command(
+    config: ConfigArgument,
+    overrides: Overrides = None,
+    first: Annotated[str | None, typer.Option("--from", help="First stage to run; those above must be done.")] = None,
+    last: Annotated[str | None, typer.Option("--to", help="Last stage to run.")] = None,
+    only: Annotated[str | None, typer.Option("--only", help="Just this stage.")] = None,
+    redo: RedoOption = None,
+    volume: VolumeOption = None,
+    yes: YesOption = False,
+    verify_inputs: VerifyOption = False,
+) -> None:
+    """Run everything that is not yet done; safe to kill and to run again."""
+    _run(
+        config,
+        overrides,
+        first=only or first,
+        last=only or last,
+        redo=redo,
+        volume=volume,
+        yes=yes,
+        verify_inputs=verify_inputs,
+    )
+
+
+@app.command(epilog=_epilog("catena train fib25.yaml", "catena train fib25.yaml train.iterations=50000"))
+def train(config: ConfigArgument, overrides: Overrides = None, redo: RedoOption = None, yes: YesOption = False) -> None:
+    """Train the network (or go on training it)."""
+    _run(config, overrides, last="train", redo=redo, yes=yes)
+
+
+@app.command(epilog=_epilog("catena predict fib25.yaml --volume medulla"))
+def predict(
+    config: ConfigArgument,
+    overrides: Overrides = None,
+    volume: VolumeOption = None,
+    redo: RedoOption = None,
+    yes: YesOption = False,
+) -> None:
+    """Predict every voxel of the volumes, training first if need be."""
+    _run(config, overrides, last="predict", volume=volume, redo=redo, yes=yes)
+
+
+@app.command(epilog=_epilog("catena segment fib25.yaml segmentation.threshold=0.4"))
+def segment(
+    config: ConfigArgument,
+    overrides: Overrides = None,
+    volume: VolumeOption = None,
+    redo: RedoOption = None,
+    yes: YesOption = False,
+) -> None:
+    """Segment the volumes, running what that needs."""
+    _run(config, overrides, last="segmentation", volume=volume, redo=redo, yes=yes)
+
+
+@app.command(epilog=_epilog("catena evaluate fib25.yaml"))
+def evaluate(
+    config: ConfigArgument, overrides: Overrides = None, volume: VolumeOption = None, redo: RedoOption = None
+) -> None:
+    """Score the segmentation against ground truth, running what that needs."""
+    _run(config, overrides, last="evaluate", volume=volume, redo=redo)
+
+
+@app.command(epilog=_epilog("catena view fib25.yaml", "catena view fib25.yaml --screenshot view.png"))
+def view(
+    config: ConfigArgument,
+    overrides: Overrides = None,
+    volume: VolumeOption = None,
+    screenshot: Annotated[Path | None, typer.Option(help="Write a PNG through headless Chromium, then stop.")] = None,
+    host: Annotated[str, typer.Option(help="Address to serve on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to serve on; 0 takes a free one.")] = 0,
+) -> None:
+    """Open raw, affinities, fragments and segmentation in Neuroglancer."""
+    from catena.errors import ConfigError
+
+    task, settings = _load(config, overrides)
+    if task.view is None:
+        raise ConfigError(f"task {task.name} has no view")
+    task.view(settings, volume or next(iter(settings.volumes)), screenshot=screenshot, host=host, port=port)
+
+
+@app.command(epilog=_epilog("catena status fib25.yaml"))
+def status(config: ConfigArgument, overrides: Overrides = None) -> None:
+    """Print what is done, stage by stage; works while a run is going on."""
+    from catena.progress import print_status
+
+    print_status(*_load(config, overrides))
+
+
+@app.command("config", epilog=_epilog("catena config fib25.yaml", "catena config fib25.yaml train.batch_size=2"))
+def config_command(config: ConfigArgument, overrides: Overrides = None) -> None:
+    """Print the resolved configuration with every default."""
+    from catena.config import to_yaml
+
+    _, settings = _load(config, overrides)
+    typer.echo(to_yaml(settings), nl=False)
+
+
+@app.command(
+    epilog=_epilog(
+        "catena init local_shape_descriptors --raw data.zarr/volumes/raw",
+        "catena init local_shape_descriptors --raw d.h5/raw --labels d.h5/labels -o experiment.yaml",
+    )
+)
+def init(
+    task: Annotated[str, typer.Argument(help="The task, e.g. `local_shape_descriptors`.")],
+    raw: Annotated[str, typer.Option(help="Raw EM: container and data set joined.")],
+    labels: Annotated[str | None, typer.Option(help="Ground truth, if there is any.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="File to write; printed if not given.")] = None,
+    name: Annotated[str, typer.Option(help="Name of the experiment.")] = "experiment",
+) -> None:
+    """Write a commented configuration chosen from the data's voxel size."""
+    from catena.errors import ConfigError, OutputError
+    from catena.task import load_task
+
+    found = load_task(task)
+    if found.template is None:
+        raise ConfigError(f"task {task} has no template")
+    text = found.template(raw=raw, labels=labels, name=name)
+    if output is None:
+        typer.echo(text, nl=False)
+    elif output.exists():
+        raise OutputError(f"{output} exists already; choose another file")
+    else:
+        output.write_text(text)
+        typer.echo(f"wrote {output}; next: catena run {output}")
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+    os.environ["CATENA_DEBUG"] = "1" if debug or os.environ.get("CATENA_DEBUG") == "1" else "0"
+
+
+def _add_registered_commands() -> None:
+    for entry in sorted(entry_points(group=COMMAND_GROUP), key=lambda each: each.name):
+        command = entry.load()
+        app.command(entry.name, epilog=getattr(command, "epilog", None))(command)
+
+
+def _terminate(signum: int, frame: Any) -> None:
+    """Turn SIGTERM into the same clean stop as Ctrl-C."""
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Entry point: run the command, and print errors in a line or two."""
+    signal.signal(signal.SIGTERM, _terminate)
+    _add_registered_commands()
+    debug = "--debug" in sys.argv or os.environ.get("CATENA_DEBUG") == "1"
+    try:
+        code = app(standalone_mode=False)
+    except CatenaError as error:
+        if debug:
+            raise
+        typer.secho(f"error: {error}", fg="red", err=True)
+        sys.exit(1)
+    except (KeyboardInterrupt, typer.Abort):
+        typer.secho("stopped; run the same command again to go on", fg="yellow", err=True)
+        sys.exit(130)
+    except Exception as error:
+        if debug or not hasattr(error, "exit_code"):
+            raise
+        show = getattr(error, "show", None)
+        if show is not None:
+            show()
+        sys.exit(error.exit_code)
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,464 @@
+"""Run what is not yet done: plan, fingerprint, make, publish, record.
+
+A stage makes its outputs in a staging place named after its fingerprint. Once it is complete they
+are moved to their final place and the ledger says so; until then the earlier result stays. Every
+step may be cut short by SIGKILL: the next run finishes it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from catena.arrays import open_array, split_path
+from catena.config import to_yaml
+from catena.errors import CatenaError, ConfigError, DataError, OutputError, StageError
+from catena.experiment import ExperimentConfig, check_volume
+from catena.fingerprint import (
+    explain_difference,
+    fingerprint_array,
+    fingerprint_file,
+    fingerprint_values,
+    hash_content,
+)
+from catena.ledger import Ledger, Record
+from catena.lock import ExperimentLock
+from catena.task import Given, Job, Made, Output, Progress, Stage, StageReport, Task, folder_of
+
+LONG_S = 600.0
+
+
+@dataclass(frozen=True)
+class Node:
+    """A stage of one volume (or of the whole experiment, when `volume` is None)."""
+
+    stage: str
+    volume: str | None
+
+    @property
+    def label(self) -> str:
+        """Name for people."""
+        return self.stage if self.volume is None else f"{self.volume}: {self.stage}"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which part of an experiment to run.
+
+    Attributes
+    ----------
+    first, last
+        Names of the first and last stage, as ``--from`` and ``--to``.
+    redo
+        Redo this stage and everything below it that is selected.
+    volume
+        Only this volume (and what it needs).
+    """
+
+    first: str | None = None
+    last: str | None = None
+    redo: str | None = None
+    volume: str | None = None
+    yes: bool = False
+    verify_inputs: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one node."""
+
+    node: Node
+    action: str
+    reason: str
+    seconds: float
+    report: StageReport
+
+
+class Reporter:
+    """What a run tells its user; this one says nothing."""
+
+    def begin(self, node: Node, reason: str) -> Progress:
+        """Announce that `node` runs, and why; return its progress callback."""
+        return _silent
+
+    def end(self, outcome: Outcome) -> None:
+        """Tell what became of a node."""
+
+
+def _silent(done: float, total: float, message: str = "") -> None:
+    """Ignore progress."""
+
+
+@dataclass
+class _Run:
+    task: Task
+    config: ExperimentConfig
+    ledger: Ledger
+    selection: Selection
+    reporter: Reporter
+    fingerprints: dict[Node, tuple[str, dict[str, Any]]] = field(default_factory=dict)
+    given: dict[Given, str] = field(default_factory=dict)
+    redone: set[Node] = field(default_factory=set)
+
+
+def run(
+    task: Task, config: ExperimentConfig, selection: Selection | None = None, reporter: Reporter | None = None
+) -> list[Outcome]:
+    """Run the selected part of an experiment; what is done already is left alone.
+
+    Returns
+    -------
+    list of Outcome
+        One per node considered, in the order in which they ran.
+
+    Raises
+    ------
+    CatenaError
+        Whatever stops the run: bad configuration or data, another run holding the lock, failed blocks.
+    """
+    selection = selection or Selection()
+    nodes = plan(task, config, selection)
+    for volume in sorted({node.volume for node in nodes if node.volume}):
+        check_volume(config.volume(volume), volume)
+    with ExperimentLock(config.folder), Ledger(config.folder / "ledger.sqlite") as ledger:
+        current = _Run(task, config, ledger, selection, reporter or Reporter())
+        (config.folder / "config.yaml").write_text(to_yaml(config))
+        _finish_publishing(current, nodes)
+        _confirm_long_work(current, nodes)
+        return [_run_node(current, node) for node in nodes]
+
+
+def plan(task: Task, config: ExperimentConfig, selection: Selection) -> list[Node]:
+    """Return the nodes that the selection needs, each after those it depends on.
+
+    Raises
+    ------
+    ConfigError
+        If a stage or volume is unknown, or nothing is selected.
+    """
+    names = [stage.name for stage in task.stages]
+    for name in (selection.first, selection.last, selection.redo):
+        if name is not None:
+            task.stage(name)
+    volumes = list(config.volumes) if selection.volume is None else [selection.volume]
+    for volume in volumes:
+        config.volume(volume)
+    last = len(names) - 1 if selection.last is None else names.index(selection.last)
+    wanted = [name for name in task.targets if names.index(name) <= last] if selection.last is None else [names[last]]
+    order: list[Node] = []
+    for name in wanted:
+        for volume_name in volumes if task.stage(name).per_volume else [None]:
+            _visit(task, config, Node(name, volume_name), order)
+    rank = {name: position for position, name in enumerate(names)}
+    place = {name: position for position, name in enumerate(config.volumes)}
+    if not order:
+        raise ConfigError("nothing to run: no selected stage applies to the selected volumes")
+    return _stable_order(task, config, order, rank, place)
+
+
+def _visit(task: Task, config: ExperimentConfig, node: Node, order: list[Node]) -> None:
+    stage = task.stage(node.stage)
+    if node in order or not stage.applies(config, node.volume):
+        return
+    for source in stage.inputs(config, node.volume).values():
+        if isinstance(source, Made):
+            _visit(task, config, Node(source.stage, source.volume), order)
+    order.append(node)
+
+
+def _stable_order(
+    task: Task, config: ExperimentConfig, nodes: list[Node], rank: Mapping[str, int], place: Mapping[str, int]
+) -> list[Node]:
+    """Order nodes volume by volume and stage by stage as far as their dependencies allow."""
+    left = sorted(nodes, key=lambda node: (place.get(node.volume or "", -1), rank[node.stage]))
+    ordered: list[Node] = []
+    while left:
+        ready = next(node for node in left if _parents(task, config, node) <= set(ordered))
+        left.remove(ready)
+        ordered.append(ready)
+    return ordered
+
+
+def _parents(task: Task, config: ExperimentConfig, node: Node) -> set[Node]:
+    sources = task.stage(node.stage).inputs(config, node.volume).values()
+    return {Node(source.stage, source.volume) for source in sources if isinstance(source, Made)}
+
+
+def _run_node(run: _Run, node: Node) -> Outcome:
+    stage = run.task.stage(node.stage)
+    reason = _why(run, node)
+    if reason is None:
+        done = run.ledger.read(node.volume or "", node.stage, "published")
+        report = _report_from(done.report if done else {})
+        outcome = Outcome(node, "done", "up to date", done.seconds if done else 0.0, report)
+    else:
+        _refuse_before_first(run, node, reason)
+        outcome = _make(run, node, stage, reason)
+        run.redone.add(node)
+        run.fingerprints.clear()  # a stage may depend on the bytes that this one has just made
+    run.reporter.end(outcome)
+    return outcome
+
+
+def _why(run: _Run, node: Node) -> str | None:
+    """Return why `node` has to run, or None if its published result is what it would make."""
+    done = run.ledger.read(node.volume or "", node.stage, "published")
+    fingerprint, explanation = _fingerprint(run, node)
+    if done is None:
+        return "not done yet"
+    if done.fingerprint != fingerprint:
+        return "; ".join(explain_difference(done.explanation, explanation)[:4]) or "changed"
+    missing = [name for name, output in _outputs(run, node).items() if not _exists(run, node, output)]
+    if missing:
+        return f"{', '.join(missing)} missing"
+    if run.selection.redo == node.stage or (run.selection.redo and _parents_redone(run, node)):
+        return "redo asked for"
+    return None
+
+
+def _parents_redone(run: _Run, node: Node) -> bool:
+    return bool(_parents(run.task, run.config, node) & run.redone)
+
+
+def _refuse_before_first(run: _Run, node: Node, reason: str) -> None:
+    first = run.selection.first
+    if first is None:
+        return
+    names = [stage.name for stage in run.task.stages]
+    if names.index(node.stage) < names.index(first):
+        raise ConfigError(f"{node.label} has to run first ({reason}), but the run was to begin at '{first}'")
+
+
+def _make(run: _Run, node: Node, stage: Stage, reason: str) -> Outcome:
+    fingerprint, explanation = _fingerprint(run, node)
+    volume = node.volume or ""
+    job = Job(run.task.name, stage.name, node.volume, run.config, fingerprint, stage.inputs(run.config, node.volume))
+    earlier = run.ledger.read(volume, node.stage, "staged")
+    spent = earlier.seconds if earlier is not None and earlier.fingerprint == fingerprint else 0.0
+    _forget_stale_staging(run, node, job)
+    if "redo asked for" in reason and spent == 0.0:
+        _drop_staging(run, node, job)
+    progress = run.reporter.begin(node, reason)
+    begin = time.monotonic()
+
+    def record(state: str, report: StageReport | None = None) -> Record:
+        seconds = spent + time.monotonic() - begin
+        return Record(fingerprint, state, seconds, explanation, _report_to(report or StageReport()))
+
+    run.ledger.write(volume, node.stage, "staged", record("running"))
+    try:
+        job.staging.mkdir(parents=True, exist_ok=True)
+        report = stage.run(job, progress)
+    except OSError as error:
+        run.ledger.write(volume, node.stage, "staged", record("failed"))
+        raise _as_output_error(node, error) from error
+    except BaseException:
+        run.ledger.write(volume, node.stage, "staged", record("failed"))
+        raise
+    finished = record("publishing", report)
+    run.ledger.write(volume, node.stage, "staged", finished)
+    _publish(run, node, job, finished)
+    return Outcome(node, "made", reason, finished.seconds, report)
+
+
+def _as_output_error(node: Node, error: OSError) -> CatenaError:
+    if isinstance(error, CatenaError):
+        return error
+    return OutputError(f"{node.label}: {error}; check free space and permissions, then run again")
+
+
+def _finish_publishing(run: _Run, nodes: Sequence[Node]) -> None:
+    """Complete what a killed run had made but not wholly moved into place."""
+    for stage in run.task.stages:
+        for volume in [None] if not stage.per_volume else list(run.config.volumes):
+            node = Node(stage.name, volume)
+            staged = run.ledger.read(volume or "", stage.name, "staged")
+            if staged is not None and staged.state == "publishing":
+                job = Job(run.task.name, stage.name, volume, run.config, staged.fingerprint)
+                _publish(run, node, job, staged)
+
+
+def _publish(run: _Run, node: Node, job: Job, record: Record) -> None:
+    """Move every output into place; safe to repeat after a crash at any point."""
+    for output in _outputs(run, node).values():
+        if output.kind == "table":
+            with _graph(run, node) as store:
+                if job.table(output) in store.tables():
+                    store.rename(job.table(output), output.path, replace=True)
+        else:
+            _move(job.staged(output), job.folder / output.path, array=output.kind == "array")
+    done = Record(record.fingerprint, "done", record.seconds, record.explanation, record.report)
+    run.ledger.publish(node.volume or "", node.stage, done)
+    shutil.rmtree(job.staging, ignore_errors=True)
+
+
+def _move(source: Path, target: Path, array: bool) -> None:
+    """Replace `target` by `source` if `source` is still there."""
+    old = target.with_name(f".old-{target.name}")
+    if source.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if array:
+            _make_groups(target)
+        if target.exists():
+            _remove(old)
+            target.rename(old)
+        source.rename(target)
+    _remove(old)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _make_groups(array_path: Path) -> None:
+    """Write the zarr group marks between a container and the array about to be moved into it."""
+    container, name = split_path(array_path)
+    for depth in range(len(name.split("/"))):
+        mark = Path(container, *name.split("/")[:depth], ".zgroup")
+        if not mark.exists():
+            mark.parent.mkdir(parents=True, exist_ok=True)
+            mark.write_text('{\n    "zarr_format": 2\n}')
+
+
+def _forget_stale_staging(run: _Run, node: Node, job: Job) -> None:
+    """Remove what an earlier attempt with other settings left in staging."""
+    for folder in job.staging.parent.glob(f"{node.stage}-*"):
+        if folder != job.staging:
+            shutil.rmtree(folder)
+    tables = [output for output in _outputs(run, node).values() if output.kind == "table"]
+    if tables:
+        with _graph(run, node) as store:
+            for name in store.tables():
+                if any(name.startswith("staged_") and name.endswith(f"_{each.path}") for each in tables) and all(
+                    name != job.table(each) for each in tables
+                ):
+                    store.drop(name)
+
+
+def _drop_staging(run: _Run, node: Node, job: Job) -> None:
+    shutil.rmtree(job.staging, ignore_errors=True)
+    tables = [output for output in _outputs(run, node).values() if output.kind == "table"]
+    if tables:
+        with _graph(run, node) as store:
+            for output in tables:
+                if job.table(output) in store.tables():
+                    store.drop(job.table(output))
+
+
+def _confirm_long_work(run: _Run, nodes: Sequence[Node]) -> None:
+    """Refuse to throw away more than `LONG_S` recorded seconds of work unless told to."""
+    if run.selection.yes:
+        return
+    losing: dict[str, float] = {}
+    stale: set[Node] = set()
+    for node in nodes:
+        done = run.ledger.read(node.volume or "", node.stage, "published")
+        if _parents(run.task, run.config, node) & stale or _is_stale(run, node, done):
+            stale.add(node)
+            if done is not None and done.seconds > 0:
+                losing[node.label] = done.seconds
+    if sum(losing.values()) > LONG_S:
+        lines = ", ".join(f"{label} ({seconds / 60:.0f} min)" for label, seconds in losing.items() if seconds > 30)
+        raise ConfigError(
+            f"this would redo work that took {sum(losing.values()) / 60:.0f} min: {lines}; say --yes to do so"
+        )
+
+
+def _is_stale(run: _Run, node: Node, done: Record | None) -> bool:
+    if done is None or run.selection.redo == node.stage:
+        return True
+    return _fingerprint(run, node)[0] != done.fingerprint
+
+
+def _fingerprint(run: _Run, node: Node) -> tuple[str, dict[str, Any]]:
+    """Return the fingerprint of a node and what went into it; of its inputs as they are now."""
+    if node not in run.fingerprints:
+        run.fingerprints[node] = _compute_fingerprint(run, node)
+    return run.fingerprints[node]
+
+
+def _compute_fingerprint(run: _Run, node: Node) -> tuple[str, dict[str, Any]]:
+    stage = run.task.stage(node.stage)
+    sources = stage.inputs(run.config, node.volume)
+    inputs = {name: _input_fingerprint(run, source) for name, source in sources.items()}
+    settings = dict(stage.settings(run.config, node.volume))
+    explanation = {"stage": stage.name, "version": stage.version, "config": settings, "inputs": inputs}
+    explanation = yaml.safe_load(yaml.safe_dump(_plain(explanation)))
+    return fingerprint_values(explanation), explanation
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return value
+
+
+def _input_fingerprint(run: _Run, source: Given | Made) -> str:
+    if isinstance(source, Given):
+        if source not in run.given:
+            run.given[source] = _given_fingerprint(run, source)
+        return run.given[source]
+    node = Node(source.stage, source.volume)
+    output = _outputs(run, node)[source.output]
+    if output.content is None:
+        return _fingerprint(run, node)[0]
+    path = folder_of(run.config, source.volume) / output.path / output.content
+    return fingerprint_file(path) if path.exists() else "not made yet"
+
+
+def _given_fingerprint(run: _Run, source: Given) -> str:
+    if source.kind == "file":
+        if not Path(source.path).exists():
+            raise ConfigError(f"no file at {source.path}")
+        return fingerprint_file(source.path)
+    array = open_array(source.path, voxel_size_nm=source.voxel_size_nm)
+    fingerprint = fingerprint_array(array)
+    if run.selection.verify_inputs:
+        content, known = hash_content(array), run.ledger.content(fingerprint)
+        if known is not None and known != content:
+            raise DataError(
+                f"the content of {source.path} has changed since it was last verified, although its sample has not; "
+                "what was made from it is out of date: redo it with --redo, or restore the data"
+            )
+        run.ledger.record_content(fingerprint, content)
+    return fingerprint
+
+
+def _outputs(run: _Run, node: Node) -> Mapping[str, Output]:
+    return run.task.stage(node.stage).outputs(run.config, node.volume)
+
+
+def _exists(run: _Run, node: Node, output: Output) -> bool:
+    if output.kind == "table":
+        with _graph(run, node) as store:
+            return output.path in store.tables()
+    return (folder_of(run.config, node.volume) / output.path).exists()
+
+
+@contextmanager
+def _graph(run: _Run, node: Node) -> Iterator[Any]:
+    opener: Callable[[Any, str], Any] | None = run.task.open_graph
+    if opener is None or node.volume is None:
+        raise StageError(f"{node.label} makes a table, but its task opens no graph store for it")
+    with opener(run.config, node.volume) as store:
+        yield store
+
+
+def _report_to(report: StageReport) -> dict[str, Any]:
+    return {"blocks": dict(report.blocks), "voxels": report.voxels, "figures": dict(report.figures)}
+
+
+def _report_from(values: Mapping[str, Any]) -> StageReport:
+    return StageReport(values.get("blocks", {}), values.get("voxels", 0), values.get("figures", {}))

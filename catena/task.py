@@ -1,0 +1,267 @@
+"""Tasks and stages: a small graph of steps, each of which says what it reads, what it makes and from which settings.
+
+A task registers a :class:`Task` through the entry point group ``catena.tasks``. What runs, in which
+order and whether at all is decided by :mod:`catena.run`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol
+
+from catena.errors import ConfigError, nearest_names
+from catena.experiment import ExperimentConfig
+
+TASK_GROUP = "catena.tasks"
+
+
+@dataclass(frozen=True)
+class Given:
+    """An input that exists outside the experiment: an array or a file."""
+
+    path: str
+    kind: Literal["array", "file"] = "array"
+    voxel_size_nm: tuple[Any, Any, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Made:
+    """An input that a stage of this experiment makes; `volume` is None for a stage of the whole experiment."""
+
+    stage: str
+    output: str
+    volume: str | None
+
+
+Input = Given | Made
+
+
+@dataclass(frozen=True)
+class Output:
+    """Something a stage makes.
+
+    Attributes
+    ----------
+    path
+        ``file`` and ``folder``: place below the stage's folder. ``array``: container and data set
+        below it. ``table``: name in the volume's graph store.
+    content
+        File in this folder on whose bytes the stages below depend, rather than on this stage's
+        fingerprint (a checkpoint).
+    """
+
+    path: str
+    kind: Literal["array", "file", "folder", "table"]
+    content: str | None = None
+
+
+class Progress(Protocol):
+    """How a stage tells how far it is."""
+
+    def __call__(self, done: float, total: float, message: str = "") -> None:
+        """Report `done` of `total` units of work."""
+        ...
+
+
+@dataclass(frozen=True)
+class StageReport:
+    """What a stage has to say once it is complete.
+
+    Attributes
+    ----------
+    blocks
+        Numbers of blocks ``done``, ``failed`` and ``skipped``; empty for a stage without blocks.
+    voxels
+        Voxels worked on, for the rate.
+    figures
+        Anything worth keeping: threshold, scores, iterations.
+    """
+
+    blocks: Mapping[str, int] = field(default_factory=dict)
+    voxels: int = 0
+    figures: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of one stage: where everything is. Picklable as plain values through :meth:`spec`.
+
+    Attributes
+    ----------
+    folder
+        Where the stage's outputs are published: the experiment's folder, or the volume's.
+    staging
+        Where they are made. Moved to `folder` only once the stage is complete.
+    """
+
+    task: str
+    stage: str
+    volume: str | None
+    config: ExperimentConfig
+    fingerprint: str
+    inputs: Mapping[str, Input] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        """Published place of the outputs."""
+        return folder_of(self.config, self.volume)
+
+    @property
+    def staging(self) -> Path:
+        """Place of the outputs in the making; named after the fingerprint."""
+        return self.folder / ".staging" / f"{self.stage}-{self.fingerprint[:16]}"
+
+    def staged(self, output: Output) -> Path:
+        """Return where to make `output`, which is not a table."""
+        return self.staging / output.path
+
+    def table(self, output: Output) -> str:
+        """Return the name under which to make a table."""
+        return f"staged_{self.fingerprint[:16]}_{output.path}"
+
+    def spec(self) -> dict[str, Any]:
+        """Return this job as plain values, for a worker on this or another host."""
+        return {
+            "task": self.task,
+            "stage": self.stage,
+            "volume": self.volume,
+            "config": self.config.model_dump(mode="json"),
+            "fingerprint": self.fingerprint,
+        }
+
+
+@dataclass(frozen=True)
+class LiveStatus:
+    """How far a running stage is, as seen from another process."""
+
+    blocks: Mapping[str, int]
+    mvoxel_per_s: float | None = None
+    seconds_left: float | None = None
+
+
+class Stage(ABC):
+    """One step of a task.
+
+    A subclass sets `name`, `version` (raised whenever the same inputs give another output) and
+    whether it runs once per volume, and implements the methods below, which must not touch the disk
+    except in :meth:`run`.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+    per_volume: ClassVar[bool] = True
+
+    def applies(self, config: Any, volume: str | None) -> bool:
+        """Tell whether this stage makes sense for `volume` at all (no evaluation without ground truth)."""
+        return True
+
+    @abstractmethod
+    def inputs(self, config: Any, volume: str | None) -> Mapping[str, Input]:
+        """Return what the stage reads, by name."""
+
+    @abstractmethod
+    def outputs(self, config: Any, volume: str | None) -> Mapping[str, Output]:
+        """Return what the stage makes, by name."""
+
+    @abstractmethod
+    def settings(self, config: Any, volume: str | None) -> Mapping[str, Any]:
+        """Return the result-relevant settings as plain values: no paths, workers, devices or credentials."""
+
+    @abstractmethod
+    def run(self, job: Job, progress: Progress) -> StageReport:
+        """Make the outputs in ``job.staging``; called again after a crash, it goes on where it was."""
+
+    def live_status(self, config: Any, volume: str | None, fingerprint: str) -> LiveStatus | None:
+        """Return how far the attempt with `fingerprint` is, or None if that cannot be told."""
+        return None
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task: its configuration model and its stages in the order they are shown.
+
+    Attributes
+    ----------
+    targets
+        Names of the stages whose outputs a plain ``catena run`` is for; the others run only as far
+        as these need them.
+    open_graph
+        Opens the graph store of a volume, for tables; None if the task has none.
+    summary
+        Turns a volume's published folder into rows (name, text) shown at the end of a run.
+    template
+        Writes a commented configuration for new data; used by ``catena init``.
+    view
+        Lists the layers of a volume for the viewer.
+    """
+
+    name: str
+    config: type[ExperimentConfig]
+    stages: tuple[Stage, ...]
+    targets: tuple[str, ...]
+    open_graph: Callable[[Any, str], Any] | None = None
+    summary: Callable[[Any, str], list[tuple[str, str]]] | None = None
+    template: Callable[..., str] | None = None
+    view: Callable[..., Any] | None = None
+
+    def stage(self, name: str) -> Stage:
+        """Return a stage by name.
+
+        Raises
+        ------
+        ConfigError
+            If there is none of that name.
+        """
+        for stage in self.stages:
+            if stage.name == name:
+                return stage
+        names = [stage.name for stage in self.stages]
+        raise ConfigError(f"task {self.name} has no stage '{name}' ({nearest_names(name, names)})")
+
+
+def folder_of(config: ExperimentConfig, volume: str | None) -> Path:
+    """Return the folder that holds what a stage makes for `volume`, or for the experiment if None."""
+    return config.folder if volume is None else config.volume_folder(volume)
+
+
+def load_task(name: str) -> Task:
+    """Return the installed task called `name`.
+
+    Raises
+    ------
+    ConfigError
+        If no installed package registers it.
+    """
+    registered = {each.name: each for each in entry_points(group=TASK_GROUP)}
+    if name not in registered:
+        raise ConfigError(f"unknown task '{name}' ({nearest_names(name, registered)})")
+    task: Task = registered[name].load()
+    return task
+
+
+def job_from_spec(spec: Mapping[str, Any]) -> tuple[Stage, Job]:
+    """Rebuild a stage and its job from :meth:`Job.spec`."""
+    task = load_task(spec["task"])
+    stage = task.stage(spec["stage"])
+    config = task.config.parse(spec["config"], where="job")
+    inputs = stage.inputs(config, spec["volume"])
+    return stage, Job(task.name, stage.name, spec["volume"], config, spec["fingerprint"], inputs)
+
+
+def published(config: ExperimentConfig, task: Task, reference: Made) -> Path:
+    """Return the published path of what `reference` names (an array, file or folder)."""
+    stage = task.stage(reference.stage)
+    output = stage.outputs(config, reference.volume)[reference.output]
+    return folder_of(config, reference.volume) / output.path
+
+
+def input_path(job: Job, name: str) -> str:
+    """Return the path of an input of a job: as given, or where the stage above published it."""
+    source = job.inputs[name]
+    if isinstance(source, Given):
+        return source.path
+    return str(published(job.config, load_task(job.task), source))
