@@ -1,0 +1,63 @@
+# `make demo` and `make test` need nothing but Python 3.11 or later; everything goes into .venv.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+DEMO   := runs/demo_data
+BENCH  ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install dev demo demo-isotropic demo-anisotropic test test-fast lint types docs bench bench-smoke build clean
+
+help:  ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,mongodb,postgresql]'
+	touch $@
+
+install: $(VENV)/installed  ## Install Catena into .venv
+
+dev: $(VENV)/installed-dev  ## Install it with everything for development
+
+demo: install demo-isotropic demo-anisotropic  ## Synthesise EM, train, segment, score and draw it: about ten minutes
+
+demo-isotropic: install
+	$(BIN)/catena synthesise $(DEMO)/isotropic.zarr --shape 192,192,192 --voxel-size 8,8,8 --seed 1
+	$(BIN)/catena run configs/local_shape_descriptors/demo.yaml
+
+demo-anisotropic: install
+	$(BIN)/catena synthesise $(DEMO)/anisotropic.zarr --shape 48,256,256 --voxel-size 40,8,8 --seed 2
+	$(BIN)/catena run configs/local_shape_descriptors/demo_anisotropic.yaml
+
+test: dev  ## Run all tests
+	$(BIN)/python -m pytest -n 2
+
+test-fast: dev  ## Run the tests that take seconds
+	$(BIN)/python -m pytest -n 2 -m 'not slow'
+
+lint: dev  ## Check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: dev  ## Check types
+	$(BIN)/mypy
+
+docs: dev  ## Build the documentation into site/
+	$(BIN)/mkdocs build --strict --quiet
+
+bench: dev  ## Run benchmarks: make bench, or make bench BENCH=faults
+	$(BIN)/python -m benchmarks $(BENCH)
+
+bench-smoke: dev  ## Run every benchmark at its smallest size
+	$(BIN)/python -m benchmarks --smoke $(BENCH)
+
+build: dev  ## Build the wheel into dist/
+	$(BIN)/python -m build --wheel --outdir dist
+
+clean:  ## Remove what was built (not .venv, not runs)
+	rm -rf build dist site .mypy_cache .ruff_cache .pytest_cache
