@@ -1,0 +1,259 @@
+"""Gaussian-weighted moments of every object about each of its own voxels: the kernels.
+
+With ``g_a(d) = d^a G(d)`` the sums ``Σ_q m(q) Π (q − p)^a G(q − p)`` over an object's voxels ``q``
+are separable. Those of order up to 2 take 3 + 6 + 10 one-dimensional passes. Each runs only where it
+must: along x over the runs of the object's rows (a difference of two table entries per run), along y
+over the columns that hold the object, along z over the object's own voxels, all within its bounding
+box. Positions are relative to the voxel, so no large squares are subtracted, and float32 suffices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+Float = NDArray[np.float32]
+Double = NDArray[np.float64]
+Index = NDArray[np.int64]
+Labels = NDArray[np.int32]
+
+ORDERS = ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (2, 0, 0), (0, 2, 0), (0, 0, 2), (1, 1, 0), (1, 0, 1), (0, 1, 1))
+"""Powers of z, y, x of the ten moments, in the order in which they are returned."""
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def _compiled(function: Function) -> Function:
+    # Contraction allows fused multiply-adds; sums keep the order in which they are written.
+    compiled: Function = njit(nogil=True, cache=True, fastmath={"contract"}, error_model="numpy")(function)
+    return compiled
+
+
+@_compiled
+def bounding_boxes(labels: Labels, count: int) -> Index:
+    """Return ``(count + 1, 6)``: begin z, y, x and end z, y, x of every label 1..count in `labels`."""
+    boxes = np.empty((count + 1, 6), np.int64)
+    for axis in range(3):
+        boxes[:, axis] = labels.shape[axis]
+        boxes[:, axis + 3] = 0
+    for z in range(labels.shape[0]):
+        for y in range(labels.shape[1]):
+            for x in range(labels.shape[2]):
+                label = labels[z, y, x]
+                if label:
+                    box = boxes[label]
+                    box[0], box[3] = min(box[0], z), max(box[3], z + 1)
+                    box[1], box[4] = min(box[1], y), max(box[4], y + 1)
+                    box[2], box[5] = min(box[2], x), max(box[5], x + 1)
+    return boxes
+
+
+@_compiled
+def _along_x(labels: Labels, label: int, box: Index, tables: Float, radius: int, out: Float, rows: Index) -> None:
+    """Moments 0, 1, 2 along x of each row; `rows` receives per plane the range of rows that hold the object."""
+    width = box[5] - box[2]
+    for z in range(box[3] - box[0]):
+        rows[z, 0], rows[z, 1] = box[4] - box[1], 0
+        for y in range(box[4] - box[1]):
+            line = labels[box[0] + z, box[1] + y, box[2] : box[5]]
+            row = out[:, z, y]
+            row[:] = 0
+            x, found = 0, False
+            while x < width:
+                if line[x] != label:
+                    x += 1
+                    continue
+                begin = x
+                while x < width and line[x] == label:
+                    x += 1
+                found = True
+                _add_run(row, tables, begin, x, radius)
+            if found:
+                rows[z, 0], rows[z, 1] = min(rows[z, 0], y), y + 1
+
+
+@_compiled
+def _add_run(row: Float, tables: Float, begin: int, end: int, radius: int) -> None:
+    """Add a run's moments about every position: tables[a, i] sums d^a G(d) over d < i − radius."""
+    first, last = max(0, begin - radius), min(row.shape[1], end + radius)
+    size = 2 * radius + 1
+    for a in range(3):
+        table, target = tables[a], row[a]
+        for x in range(first, last):
+            upper, lower = end - x + radius, begin - x + radius
+            target[x] += table[min(upper, size)] - table[max(lower, 0)]
+
+
+@_compiled
+def _add_four(target: Float, source: Float, first: int, last: int, weights: Float, begin: int, end: int) -> None:
+    """Add ``Σ_i weights[i] source[i, begin:end]``, first ≤ i < last, to ``target[begin:end]``, four at a time."""
+    i = first
+    while i + 3 < last:
+        a, b, c, d = weights[i - first], weights[i - first + 1], weights[i - first + 2], weights[i - first + 3]
+        s, t, u, v = source[i], source[i + 1], source[i + 2], source[i + 3]
+        for x in range(begin, end):
+            target[x] += a * s[x] + b * t[x] + c * u[x] + d * v[x]
+        i += 4
+    while i < last:
+        a, s = weights[i - first], source[i]
+        for x in range(begin, end):
+            target[x] += a * s[x]
+        i += 1
+
+
+@_compiled
+def _along_y(source: Float, rows: Index, columns: Index, kernels: Float, radius: int, out: Float) -> None:
+    """Six moments of order ≤ 2 along y and x, as (y, x) powers 00, 01, 02, 10, 11, 20, in the needed columns."""
+    for z in range(source.shape[1]):
+        if rows[z, 1] <= rows[z, 0]:
+            out[:, z] = 0
+            continue
+        for y in range(source.shape[2]):
+            begin, end = columns[y, 0], columns[y, 1]
+            if end <= begin:
+                continue
+            first, last = max(rows[z, 0], y - radius), min(rows[z, 1], y + radius + 1)
+            k = 0
+            for power in range(3):
+                weights = kernels[power, first - y + radius :]
+                for order in range(3 - power):
+                    target = out[k, z, y]
+                    target[begin:end] = 0
+                    _add_four(target, source[order, z], first, last, weights, begin, end)
+                    k += 1
+
+
+@_compiled
+def _along_z(
+    source: Float, y: int, z: int, planes: Index, kernels: Float, radius: int, begin: int, end: int, out: Float
+) -> None:
+    """All ten moments at ``[z, y, begin:end]``, in the order of ORDERS."""
+    first, last = max(planes[0], z - radius), min(planes[1], z + radius + 1)
+    w0, w1, w2 = kernels[0, first - z + radius :], kernels[1, first - z + radius :], kernels[2, first - z + radius :]
+    out[:, begin:end] = 0
+    _add_four(out[0], source[0, :, y], first, last, w0, begin, end)
+    _add_four(out[1], source[0, :, y], first, last, w1, begin, end)
+    _add_four(out[2], source[3, :, y], first, last, w0, begin, end)
+    _add_four(out[3], source[1, :, y], first, last, w0, begin, end)
+    _add_four(out[4], source[0, :, y], first, last, w2, begin, end)
+    _add_four(out[5], source[5, :, y], first, last, w0, begin, end)
+    _add_four(out[6], source[2, :, y], first, last, w0, begin, end)
+    _add_four(out[7], source[3, :, y], first, last, w1, begin, end)
+    _add_four(out[8], source[1, :, y], first, last, w1, begin, end)
+    _add_four(out[9], source[4, :, y], first, last, w0, begin, end)
+
+
+@_compiled
+def _needed(labels: Labels, label: int, box: Index, steps: Index, extents: Index, columns: Index) -> None:
+    """Where the object needs values, on the grid of every `steps`-th voxel, relative to its box there.
+
+    `extents` receives begin and end along x per (z, y), `columns` their union per y.
+    """
+    extents[:, :, 0], columns[:, 0] = box[5] - box[2], box[5] - box[2]
+    extents[:, :, 1], columns[:, 1] = 0, 0
+    for z in range(box[0] * steps[0], min(box[3] * steps[0], labels.shape[0])):
+        for y in range(box[1] * steps[1], min(box[4] * steps[1], labels.shape[1])):
+            line = labels[z, y]
+            first, last = -1, -1
+            for x in range(box[2] * steps[2], min(box[5] * steps[2], labels.shape[2])):
+                if line[x] == label:
+                    first = x if first < 0 else first
+                    last = x
+            if first >= 0:
+                row, column = extents[z // steps[0] - box[0], y // steps[1] - box[1]], columns[y // steps[1] - box[1]]
+                row[0] = min(row[0], first // steps[2] - box[2])
+                row[1] = max(row[1], last // steps[2] - box[2] + 1)
+                column[0], column[1] = min(column[0], row[0]), max(column[1], row[1])
+
+
+@_compiled
+def _normalise(moments: Float, begin: int, end: int, floors: Float) -> None:
+    """Turn moments in units of sigma into descriptors, in place; `floors` bounds the variances from below."""
+    half, one, zero = np.float32(0.5), np.float32(1), np.float32(0)
+    for x in range(begin, end):
+        mass = moments[0, x]
+        inverse = one / mass if mass > 0 else zero
+        z, y, x_ = moments[1, x] * inverse, moments[2, x] * inverse, moments[3, x] * inverse
+        zz = max(moments[4, x] * inverse - z * z, floors[0])
+        yy = max(moments[5, x] * inverse - y * y, floors[1])
+        xx = max(moments[6, x] * inverse - x_ * x_, floors[2])
+        zy = (moments[7, x] * inverse - z * y) / np.sqrt(zz * yy)
+        zx = (moments[8, x] * inverse - z * x_) / np.sqrt(zz * xx)
+        yx = (moments[9, x] * inverse - y * x_) / np.sqrt(yy * xx)
+        moments[0, x], moments[1, x], moments[2, x] = z * half + half, y * half + half, x_ * half + half
+        moments[3, x], moments[4, x], moments[5, x] = zz, yy, xx
+        moments[6, x], moments[7, x], moments[8, x] = zy * half + half, zx * half + half, yx * half + half
+        moments[9, x] = mass
+        for k in range(10):
+            moments[k, x] = min(max(moments[k, x], zero), one)
+
+
+@_compiled
+def _scatter(
+    values: Float, labels: Labels, label: int, box: Index, z: int, y: int, extent: Index, steps: Index, out: Float
+) -> None:
+    """Copy a row of values to all voxels of the object that it stands for."""
+    begin, end = (box[2] + extent[0]) * steps[2], min((box[2] + extent[1]) * steps[2], labels.shape[2])
+    for full_z in range((box[0] + z) * steps[0], min((box[0] + z + 1) * steps[0], labels.shape[0])):
+        for full_y in range((box[1] + y) * steps[1], min((box[1] + y + 1) * steps[1], labels.shape[1])):
+            line = labels[full_z, full_y]
+            for k in range(10):
+                target, source = out[k, full_z, full_y], values[k]
+                for x in range(begin, end):
+                    if line[x] == label:
+                        target[x] = source[x // steps[2] - box[2]]
+
+
+@_compiled
+def fill_descriptors(
+    labels: Labels,
+    strided: Labels,
+    steps: Index,
+    chosen: Index,
+    boxes: Index,
+    kernels: tuple[Float, Float, Float],
+    tables: Float,
+    floors: Float,
+    out: Float,
+) -> None:
+    """Write the ten descriptors of the `chosen` labels at all of their voxels.
+
+    Parameters
+    ----------
+    labels
+        ``(z, y, x)`` int32.
+    strided
+        Every `steps`-th voxel of `labels`, per axis: what the moments are taken of.
+    boxes
+        ``(labels + 1, 6)`` bounding boxes in voxels of `strided`.
+    kernels
+        Per axis ``(3, 2 r + 1)``: d^a G(d), with d in units of sigma.
+    tables
+        ``(3, 2 r + 2)``: cumulative sums of the kernels along x, beginning with 0.
+    floors
+        Lower bounds of the variances z, y, x in units of sigma squared.
+    out
+        ``(10, z, y, x)`` float32; other voxels are left alone.
+    """
+    radii = (kernels[0].shape[1] // 2, kernels[1].shape[1] // 2, kernels[2].shape[1] // 2)
+    for label in chosen:
+        box = boxes[label]
+        depth, height, width = box[3] - box[0], box[4] - box[1], box[5] - box[2]
+        extents, columns = np.empty((depth, height, 2), np.int64), np.empty((height, 2), np.int64)
+        _needed(labels, label, box, steps, extents, columns)
+        along_x, rows = np.empty((3, depth, height, width), np.float32), np.empty((depth, 2), np.int64)
+        _along_x(strided, label, box, tables, radii[2], along_x, rows)
+        along_y = np.empty((6, depth, height, width), np.float32)
+        _along_y(along_x, rows, columns, kernels[1], radii[1], along_y)
+        values, planes = np.empty((10, width), np.float32), np.array([0, depth])
+        for y in range(height):
+            for z in range(depth):
+                extent = extents[z, y]
+                if extent[1] > extent[0]:
+                    _along_z(along_y, y, z, planes, kernels[0], radii[0], extent[0], extent[1], values)
+                    _normalise(values, extent[0], extent[1], floors)
+                    _scatter(values, labels, label, box, z, y, extent, steps, out)
