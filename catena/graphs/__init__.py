@@ -1,0 +1,18 @@
+"""Stores for region adjacency graphs: tables of NumPy columns behind one protocol."""
+
+from catena.graphs.open import open_store, sqlite_url
+from catena.graphs.reach import require_local_filesystem, require_reach
+from catena.graphs.schema import Columns, TableSchema
+from catena.graphs.sqlite import SQLiteStore
+from catena.graphs.store import GraphStore
+
+__all__ = [
+    "Columns",
+    "GraphStore",
+    "SQLiteStore",
+    "TableSchema",
+    "open_store",
+    "require_local_filesystem",
+    "require_reach",
+    "sqlite_url",
+]
