@@ -1,0 +1,194 @@
+"""Plots: what a threshold trades, and how training went."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from catena.errors import ConfigError
+from catena.evaluation.scores import Scores
+from catena.evaluation.sweep import Sweep
+from catena.viewing.figure import FAINT, INK, new_figure, save_png
+
+# Okabe and Ito's palette, told apart by colour-blind readers
+_BLUE, _ORANGE, _GREEN, _RED, _PURPLE, _SKY, _BLACK = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#D55E00",
+    "#CC79A7",
+    "#56B4E9",
+    "#000000",
+)
+_CURVES = (_BLUE, _ORANGE, _GREEN, _RED, _PURPLE, _SKY)
+_MARKERS = ("s", "^", "D", "v", "P", "X")
+
+
+class Curve(NamedTuple):
+    """Values over training iterations, ``(n,)`` each."""
+
+    iterations: ArrayLike
+    values: ArrayLike
+
+
+def write_voi_plot(
+    path: str | Path,
+    sweeps: Mapping[str, Sweep],
+    threshold: float,
+    *,
+    baseline: Scores | None = None,
+    references: Mapping[str, Scores] | None = None,
+    title: str | None = None,
+) -> Path:
+    """Plot VOI split against VOI merge over agglomeration thresholds.
+
+    Parameters
+    ----------
+    path
+        PNG file; its folder is made.
+    sweeps
+        Name of a region (``validation``, ``test``) → its sweep; a curve each.
+    threshold
+        The chosen one, marked on every curve.
+    baseline
+        Scores of the no-learning baseline.
+    references
+        Other segmentations to compare with, by name.
+    title
+        Above the plot.
+
+    Raises
+    ------
+    ConfigError
+        If there is no sweep, or `threshold` was not swept.
+    OutputError
+        If the file cannot be written.
+    """
+    if not sweeps:
+        raise ConfigError("a VOI plot needs the sweep of at least one region")
+    figure = new_figure(5.2, 4.4)
+    axes = figure.add_axes((0.12, 0.12, 0.84, 0.78 if title else 0.84))
+    for (name, sweep), colour in zip(sweeps.items(), _CURVES, strict=False):
+        _draw_sweep(axes, name, sweep, threshold, colour)
+    points = ({"no-learning baseline": baseline} if baseline else {}) | dict(references or {})
+    for (name, scores), marker in zip(points.items(), _MARKERS, strict=False):
+        label = f"{name}: {scores.voi_sum:.2f}"
+        axes.plot(scores.voi_merge, scores.voi_split, marker, color=_BLACK, markersize=6, linestyle="none", label=label)
+    _frame(axes, "VOI merge, H(truth | segmentation), bits", "VOI split, H(segmentation | truth), bits", title)
+    axes.set_xlim(left=0)
+    axes.set_ylim(bottom=0)
+    _draw_equal_sums(axes)
+    axes.legend(frameon=False, fontsize=8, labelcolor=INK, title="VOI sum", title_fontsize=8)
+    return save_png(figure, path)
+
+
+def _draw_sweep(axes: Any, name: str, sweep: Sweep, threshold: float, colour: str) -> None:
+    chosen = sweep.at(threshold)
+    axes.plot(sweep.voi_merge, sweep.voi_split, "-", color=colour, linewidth=1.4, marker=".", markersize=4)
+    axes.plot(
+        chosen.voi_merge,
+        chosen.voi_split,
+        "o",
+        color=colour,
+        markersize=9,
+        markeredgecolor="white",
+        markeredgewidth=1.2,
+        zorder=4,
+        label=f"{name}, threshold {threshold:g}: {chosen.voi_sum:.2f}",
+    )
+
+
+def _draw_equal_sums(axes: Any) -> None:
+    """Draw faint lines along which the VOI sum is a whole number of bits (or two, five, … of them)."""
+    right, top = axes.get_xlim()[1], axes.get_ylim()[1]
+    step = next((each for each in (0.25, 0.5, 1, 2, 5, 10) if (right + top) / each <= 8), 20)
+    for total in np.arange(step, right + top, step):
+        axes.plot(
+            [0, total],
+            [total, 0],
+            color=FAINT,
+            linewidth=0.5,
+            linestyle=(0, (4, 4)),
+            zorder=0,
+            scalex=False,
+            scaley=False,
+        )
+
+
+def write_training_plot(
+    path: str | Path,
+    losses: Mapping[str, Curve],
+    validation: Mapping[str, Curve] | None = None,
+    title: str | None = None,
+) -> Path:
+    """Plot losses over iterations and, beneath, validation scores where there are any.
+
+    Parameters
+    ----------
+    path
+        PNG file; its folder is made.
+    losses
+        Name → curve; drawn on a logarithmic axis, pale, with a running mean over them.
+    validation
+        Name → curve of scores, in the unit they are named with.
+    title
+        Above the plot.
+
+    Raises
+    ------
+    ConfigError
+        If there is no loss, or a curve's arrays differ in length.
+    OutputError
+        If the file cannot be written.
+    """
+    if not losses:
+        raise ConfigError("a training plot needs at least one loss")
+    figure = new_figure(6.0, 5.4 if validation else 3.2)
+    rows = figure.subplots(2 if validation else 1, 1, sharex=True, squeeze=False)[:, 0]
+    for (name, curve), colour in zip(losses.items(), _CURVES, strict=False):
+        iterations, values = _checked(name, curve)
+        rows[0].plot(iterations, values, color=colour, linewidth=0.6, alpha=0.3)
+        rows[0].plot(iterations, _running_mean(values), color=colour, linewidth=1.5, label=name)
+    rows[0].set_yscale("log")
+    _frame(rows[0], "" if validation else "iteration", "loss", title)
+    for (name, curve), colour in zip((validation or {}).items(), _CURVES, strict=False):
+        iterations, values = _checked(name, curve)
+        rows[-1].plot(iterations, values, color=colour, linewidth=1.2, marker="o", markersize=4, label=name)
+    if validation:
+        _frame(rows[-1], "iteration", "validation", None)
+    for axes in rows:
+        axes.legend(frameon=False, fontsize=8, labelcolor=INK)
+    figure.subplots_adjust(left=0.12, right=0.97, bottom=0.09 if validation else 0.15, top=0.93, hspace=0.08)
+    return save_png(figure, path)
+
+
+def _checked(name: str, curve: Curve) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    iterations, values = np.asarray(curve.iterations, float), np.asarray(curve.values, float)
+    if iterations.shape != values.shape or iterations.ndim != 1:
+        raise ConfigError(f"curve {name!r} has {iterations.shape} iterations but {values.shape} values")
+    return iterations, values
+
+
+def _running_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean over a fiftieth of the curve around every point; shorter towards the ends."""
+    reach = len(values) // 100
+    total = np.concatenate([[0.0], np.cumsum(values)])
+    low = np.maximum(np.arange(len(values)) - reach, 0)
+    high = np.minimum(np.arange(len(values)) + reach + 1, len(values))
+    mean: NDArray[np.float64] = (total[high] - total[low]) / (high - low)
+    return mean
+
+
+def _frame(axes: Any, x: str, y: str, title: str | None) -> None:
+    axes.set_xlabel(x, fontsize=9, color=INK)
+    axes.set_ylabel(y, fontsize=9, color=INK)
+    axes.tick_params(labelsize=8, colors=INK, width=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set(color=INK, linewidth=0.6)
+    if title:
+        axes.set_title(title, fontsize=10, color=INK, loc="left", weight="bold")
