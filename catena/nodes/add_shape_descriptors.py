@@ -1,0 +1,96 @@
+"""Add local shape descriptors, and where they count, computed from labels."""
+
+from __future__ import annotations
+
+import fastremap
+import gunpowder as gp
+import numpy as np
+from funlib.geometry import Coordinate
+from numpy.typing import NDArray
+
+from catena.targets import descriptor_context_nm, shape_descriptors
+
+
+class AddShapeDescriptors(gp.BatchFilter):
+    """Provide descriptors ``(10, z, y, x)`` float32 and their weight ``(1, z, y, x)`` float32.
+
+    The weight is 1 inside objects and where the background is ground truth, 0 where nothing is known
+    and where erosion took an object's rim away.
+
+    Parameters
+    ----------
+    labels, eroded, labelled
+        Keys of the labels, of the eroded labels that are described, and of the mask of voxels whose
+        label, 0 included, is known.
+    descriptors, weight
+        Keys to provide.
+    sigma
+        Of the Gaussian window, world units.
+    downsample
+        See :func:`catena.targets.shape_descriptors`.
+    """
+
+    def __init__(
+        self,
+        labels: gp.ArrayKey,
+        eroded: gp.ArrayKey,
+        labelled: gp.ArrayKey,
+        descriptors: gp.ArrayKey,
+        weight: gp.ArrayKey,
+        sigma: float,
+        downsample: int = 1,
+    ):
+        self.labels = labels
+        self.eroded = eroded
+        self.labelled = labelled
+        self.descriptors = descriptors
+        self.weight = weight
+        self.sigma = sigma
+        self.downsample = downsample
+
+    def setup(self) -> None:
+        """Announce descriptors and weight."""
+        self.enable_autoskip()
+        spec = self.spec[self.eroded].copy()
+        spec.dtype = np.float32
+        for key in (self.descriptors, self.weight):
+            self.provides(key, spec)
+
+    def prepare(self, request: gp.BatchRequest) -> gp.BatchRequest:
+        """Ask for labels with the window's reach around the descriptors."""
+        roi = request[self.descriptors].roi
+        needed = gp.BatchRequest()
+        needed[self.eroded] = gp.ArraySpec(roi=roi.grow(self._context, self._context))
+        for key in (self.labels, self.labelled):
+            needed[key] = gp.ArraySpec(roi=roi)
+        return needed
+
+    def process(self, batch: gp.Batch, request: gp.BatchRequest) -> gp.Batch:
+        """Describe the objects that are seen in the crop."""
+        roi = request[self.descriptors].roi
+        eroded = batch[self.eroded].crop(roi).data
+        around = only_objects_of(batch[self.eroded].data, eroded)
+        values = shape_descriptors(around, self.spec[self.eroded].voxel_size, self.sigma, self.downsample)
+        spec = self.spec[self.descriptors].copy()
+        spec.roi = batch[self.eroded].spec.roi
+        result = gp.Batch()
+        result[self.descriptors] = gp.Array(values, spec).crop(roi)
+        known = batch[self.labelled].data != 0
+        weight = known & ((eroded != 0) | (batch[self.labels].data == 0))
+        weight_spec = spec.copy()
+        weight_spec.roi = roi
+        result[self.weight] = gp.Array(weight[None].astype(np.float32), weight_spec)
+        return result
+
+    @property
+    def _context(self) -> Coordinate:
+        """Reach of the window, rounded up to whole voxels."""
+        reach = descriptor_context_nm(self.sigma)
+        sizes = self.spec[self.eroded].voxel_size
+        return Coordinate(-(-each // size) * size for each, size in zip(reach, sizes, strict=True))
+
+
+def only_objects_of(labels: NDArray[np.integer], part: NDArray[np.integer]) -> NDArray[np.integer]:
+    """Return `labels` without the objects that do not occur in `part`: they cost time and matter to nobody."""
+    kept: NDArray[np.integer] = fastremap.mask_except(labels, list(fastremap.unique(part)))
+    return kept

@@ -1,0 +1,40 @@
+"""Add noise to an image, and take it out of focus."""
+
+from __future__ import annotations
+
+import gunpowder as gp
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+from catena.nodes.augment_config import NoiseConfig
+
+
+class NoiseAugment(gp.BatchFilter):
+    """Blur `raw` (float32 in [-1, 1]) in plane and add Gaussian noise, each with its own probability."""
+
+    def __init__(self, raw: gp.ArrayKey, config: NoiseConfig):
+        self.raw = raw
+        self.config = config
+
+    def setup(self) -> None:
+        """Announce that only the image changes."""
+        self.enable_autoskip()
+        self.updates(self.raw, self.spec[self.raw])
+
+    def process(self, batch: gp.Batch, request: gp.BatchRequest) -> None:
+        """Augment the image in place of the one that came."""
+        rng = np.random.default_rng(request.random_seed)
+        batch[self.raw].data = blur_and_noise(rng, batch[self.raw].data, self.config)
+
+
+def blur_and_noise(rng: np.random.Generator, raw: NDArray[np.float32], config: NoiseConfig) -> NDArray[np.float32]:
+    """Return `raw` ``(z, y, x)`` blurred, then with noise added, clipped to [-1, 1]."""
+    blurred, noisy = rng.random(2) < (config.blur_probability, config.noise_probability)
+    if blurred:
+        sigma = rng.uniform(0, config.blur_max_sigma)
+        raw = gaussian_filter(raw, (0, sigma, sigma), truncate=3)
+    if noisy:
+        sigma = 2 * rng.uniform(0, config.noise_max_sigma)  # the range [-1, 1] is twice as wide as [0, 1]
+        raw = np.clip(raw + np.float32(sigma) * rng.standard_normal(raw.shape, np.float32), -1, 1)
+    return raw

@@ -1,0 +1,149 @@
+"""Crops for torch: batch i is a pure function of (seed, i), whoever prepares it."""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+import sys
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from catena.errors import CatenaError
+
+
+@dataclass(frozen=True)
+class Crop:
+    """One training example.
+
+    Attributes
+    ----------
+    raw
+        ``(c, z, y, x)`` float32, network input in [-1, 1].
+    targets
+        Per head ``(channels, z, y, x)`` float32 in [0, 1], of the network's output shape.
+    weights
+        Per head, broadcastable to the target; 0 where nothing is known.
+    """
+
+    raw: NDArray[np.float32]
+    targets: Mapping[str, NDArray[np.float32]]
+    weights: Mapping[str, NDArray[np.float32]]
+
+
+OpenCrops = Callable[[], AbstractContextManager[Callable[[int], Crop]]]
+"""Opens the data in the current process; what it yields makes a crop of a seed."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Crops stacked along a leading batch axis; attributes as of :class:`Crop`."""
+
+    raw: Tensor
+    targets: dict[str, Tensor]
+    weights: dict[str, Tensor]
+
+    def to(self, device: torch.device) -> Batch:
+        """Return this batch on `device`."""
+        return Batch(
+            self.raw.to(device, non_blocking=True),
+            {name: each.to(device, non_blocking=True) for name, each in self.targets.items()},
+            {name: each.to(device, non_blocking=True) for name, each in self.weights.items()},
+        )
+
+
+class CropDataset(IterableDataset[Any]):
+    """Batches `start`, `start` + 1, … up to `stop`; worker i of n makes every n-th of them.
+
+    The pipeline is opened in each worker, inside ``__iter__``. An error of ours is yielded rather than
+    raised: torch would wrap it into a traceback of its own; :func:`batches` raises it.
+
+    Parameters
+    ----------
+    open_crops
+        Opens the data; called once per worker.
+    seed, start, stop
+        Crop j of batch i has a seed derived from (seed, i, j).
+    batch_size
+        Crops per batch.
+    """
+
+    def __init__(self, open_crops: OpenCrops, *, seed: int, start: int, stop: int, batch_size: int = 1):
+        self.open_crops = open_crops
+        self.seed = seed
+        self.start = start
+        self.stop = stop
+        self.batch_size = batch_size
+
+    def __iter__(self) -> Iterator[Batch | CatenaError]:
+        """Yield this worker's share, in order."""
+        worker = get_worker_info()
+        first, step = (worker.id, worker.num_workers) if worker else (0, 1)
+        try:
+            with self.open_crops() as crop:
+                for index in range(self.start + first, self.stop, step):
+                    seeds = (crop_seed(self.seed, index, each) for each in range(self.batch_size))
+                    yield stack([crop(seed) for seed in seeds])
+        except CatenaError as error:
+            yield error
+
+
+def crop_seed(seed: int, batch: int, crop: int) -> int:
+    """Return the 32-bit seed of one crop."""
+    return int(np.random.SeedSequence([seed, batch, crop]).generate_state(1)[0])
+
+
+def stack(crops: list[Crop]) -> Batch:
+    """Stack crops of one shape into a batch."""
+    first = crops[0]
+    return Batch(
+        _stacked([each.raw for each in crops]),
+        {name: _stacked([each.targets[name] for each in crops]) for name in first.targets},
+        {name: _stacked([each.weights[name] for each in crops]) for name in first.weights},
+    )
+
+
+def _stacked(arrays: list[NDArray[np.float32]]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(np.stack(arrays), np.float32))
+
+
+def batches(dataset: CropDataset, workers: int) -> Generator[Batch]:
+    """Iterate over all batches in order, prepared by `workers` processes.
+
+    Raises
+    ------
+    CatenaError
+        Whatever the data raised.
+    """
+    loader: DataLoader[Any] = DataLoader(
+        dataset,
+        batch_size=None,
+        num_workers=workers,
+        worker_init_fn=_prepare_worker if workers else None,
+        prefetch_factor=4 if workers else None,
+    )
+    for item in loader:
+        if isinstance(item, CatenaError):
+            raise item
+        yield item
+
+
+def _prepare_worker(worker: int) -> None:
+    """Leave stopping to the parent, and die with it."""
+    # Ctrl-C and SIGTERM reach the whole process group: the parent finishes its iteration and writes a
+    # checkpoint, which it cannot do if its workers are gone.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    from numcodecs import blosc
+
+    # Blosc's threads do not survive a fork.
+    blosc.use_threads = False
