@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
+import io
 from pathlib import Path
 from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from catena.errors import OutputError
+from catena.viewing.png_file import write_png
 
 INK = "#222222"
 FAINT = "#8a8a8a"
@@ -22,21 +22,8 @@ def new_figure(width_in: float, height_in: float, dpi: int = 200) -> Any:
     return figure
 
 
-def save_png(figure: Any, path: str | Path) -> Path:
-    """Write `figure` as a PNG file, whole or not at all, and return its path; folders are made.
-
-    Raises
-    ------
-    OutputError
-        If the file cannot be written.
-    """
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(partial, format="png")
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise OutputError(f"cannot write the picture {path}: {error}") from error
-    return path
+def save_figure(figure: Any, path: str | Path) -> Path:
+    """Write `figure` as a PNG file and return its path; see :func:`catena.viewing.png_file.write_png`."""
+    png = io.BytesIO()
+    figure.savefig(png, format="png")
+    return write_png(path, png.getvalue())

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib.ticker import LogFormatter
 from numpy.typing import ArrayLike, NDArray
 
 from catena.errors import ConfigError
 from catena.evaluation.scores import Scores
 from catena.evaluation.sweep import Sweep
-from catena.viewing.figure import FAINT, INK, new_figure, save_png
+from catena.viewing.figure import FAINT, INK, new_figure, save_figure
 
 # Okabe and Ito's palette, told apart by colour-blind readers
 _BLUE, _ORANGE, _GREEN, _RED, _PURPLE, _SKY, _BLACK = (
@@ -82,8 +83,8 @@ def write_voi_plot(
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
     _draw_equal_sums(axes)
-    axes.legend(frameon=False, fontsize=8, labelcolor=INK, title="VOI sum", title_fontsize=8)
-    return save_png(figure, path)
+    axes.legend(fontsize=8, labelcolor=INK, title="VOI sum, bits", title_fontsize=8, edgecolor="none", framealpha=0.9)
+    return save_figure(figure, path)
 
 
 def _draw_sweep(axes: Any, name: str, sweep: Sweep, threshold: float, colour: str) -> None:
@@ -103,20 +104,13 @@ def _draw_sweep(axes: Any, name: str, sweep: Sweep, threshold: float, colour: st
 
 
 def _draw_equal_sums(axes: Any) -> None:
-    """Draw faint lines along which the VOI sum is a whole number of bits (or two, five, … of them)."""
+    """Draw faint lines along which the VOI sum is constant, a round step apart."""
     right, top = axes.get_xlim()[1], axes.get_ylim()[1]
     step = next((each for each in (0.25, 0.5, 1, 2, 5, 10) if (right + top) / each <= 8), 20)
     for total in np.arange(step, right + top, step):
-        axes.plot(
-            [0, total],
-            [total, 0],
-            color=FAINT,
-            linewidth=0.5,
-            linestyle=(0, (4, 4)),
-            zorder=0,
-            scalex=False,
-            scaley=False,
-        )
+        label = f"equal sums, every {step:g}" if total == step else None
+        style = {"color": FAINT, "linewidth": 0.5, "linestyle": (0, (4, 4)), "zorder": 0}
+        axes.plot([0, total], [total, 0], scalex=False, scaley=False, label=label, **style)
 
 
 def write_training_plot(
@@ -154,6 +148,8 @@ def write_training_plot(
         rows[0].plot(iterations, values, color=colour, linewidth=0.6, alpha=0.3)
         rows[0].plot(iterations, _running_mean(values), color=colour, linewidth=1.5, label=name)
     rows[0].set_yscale("log")
+    for ticks in (rows[0].yaxis.set_major_formatter, rows[0].yaxis.set_minor_formatter):
+        ticks(LogFormatter(minor_thresholds=(2, 0.5)))
     _frame(rows[0], "" if validation else "iteration", "loss", title)
     for (name, curve), colour in zip((validation or {}).items(), _CURVES, strict=False):
         iterations, values = _checked(name, curve)
@@ -163,7 +159,7 @@ def write_training_plot(
     for axes in rows:
         axes.legend(frameon=False, fontsize=8, labelcolor=INK)
     figure.subplots_adjust(left=0.12, right=0.97, bottom=0.09 if validation else 0.15, top=0.93, hspace=0.08)
-    return save_png(figure, path)
+    return save_figure(figure, path)
 
 
 def _checked(name: str, curve: Curve) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -186,7 +182,7 @@ def _running_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def _frame(axes: Any, x: str, y: str, title: str | None) -> None:
     axes.set_xlabel(x, fontsize=9, color=INK)
     axes.set_ylabel(y, fontsize=9, color=INK)
-    axes.tick_params(labelsize=8, colors=INK, width=0.6)
+    axes.tick_params(which="both", labelsize=8, colors=INK, width=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     for side in ("left", "bottom"):
         axes.spines[side].set(color=INK, linewidth=0.6)

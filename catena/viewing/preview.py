@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from catena.errors import ConfigError, GeometryError, nearest_names
 from catena.viewing.colours import channels_as_rgb, contrast_limits, image_as_rgb, label_colours, overlay_labels
-from catena.viewing.figure import FAINT, INK, new_figure, save_png
+from catena.viewing.figure import FAINT, INK, new_figure, save_figure
 from catena.viewing.kinds import Kind, kind_of
 from catena.viewing.planes import Planes, cut_planes
 
@@ -93,7 +93,7 @@ def write_preview(
         pictures = _with_overlay(pictures, planes, known, overlay)
     size_nm = tuple(float(n * v) / units_per_nm for n, v in zip(shape, voxel_size, strict=True))
     layout = _layout(size_nm, max(shape), len(pictures), title is not None)
-    return save_png(_draw(pictures, layout, title), path)
+    return save_figure(_draw(pictures, layout, title), path)
 
 
 def _common_shape(planes: Mapping[str, Planes]) -> Coordinate:

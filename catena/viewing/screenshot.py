@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from catena.errors import CatenaError, OutputError
+from catena.errors import CatenaError
+from catena.viewing.png_file import write_png
 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _DRIVER = "chromedriver"
@@ -58,13 +59,7 @@ def screenshot(viewer: Any, path: str | Path, size: tuple[int, int] = (1600, 100
         raise CatenaError("a screenshot needs " + ", ".join(missing))
     with _chromium(viewer.get_viewer_url(), size):
         image = _captured(viewer, size, timeout_s)
-    target = Path(path)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(image)
-    except OSError as error:
-        raise OutputError(f"cannot write the picture {target}: {error}") from error
-    return target
+    return write_png(path, image)
 
 
 def _browser() -> str | None:
