@@ -131,7 +131,6 @@ def view(
     volume: VolumeOption = None,
     screenshot: Annotated[Path | None, typer.Option(help="Write a PNG through headless Chromium, then stop.")] = None,
     host: Annotated[str, typer.Option(help="Address to serve on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to serve on; 0 takes a free one.")] = 0,
 ) -> None:
     """Open raw, affinities, fragments and segmentation in Neuroglancer."""
     from catena.errors import ConfigError
@@ -139,7 +138,7 @@ def view(
     task, settings = _load(config, overrides)
     if task.view is None:
         raise ConfigError(f"task {task.name} has no view")
-    task.view(settings, volume or next(iter(settings.volumes)), screenshot=screenshot, host=host, port=port)
+    task.view(settings, volume or next(iter(settings.volumes)), screenshot=screenshot, host=host)
 
 
 @app.command(epilog=_epilog("catena status fib25.yaml"))

@@ -1,0 +1,267 @@
+"""Fragments to a region adjacency graph with a merge score on every edge."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from funlib.geometry import Coordinate
+from numpy.typing import NDArray
+
+from catena.blockwise.blocks import Block, BlockGrid
+from catena.blockwise.execution import ExecutionConfig
+from catena.blockwise.faults import fault_point
+from catena.blockwise.stage import BlockFunction, BlockwiseStage
+from catena.graphs import GraphStore, TableSchema
+from catena.segmentation import (
+    EdgeStatistics,
+    agglomerate_block,
+    agglomerate_graph,
+    edge_statistics,
+    forced_edges,
+    owned_edges,
+)
+from catena.task import Input, Job, Made, Output, Progress, input_path
+from local_shape_descriptors.config import LocalShapeDescriptorsConfig
+from local_shape_descriptors.fragments import affinities_input, settings_of
+from local_shape_descriptors.geometry import block_slices, fragment_grid, volume_geometry
+from local_shape_descriptors.graph import open_graph
+
+Settings = LocalShapeDescriptorsConfig
+
+EDGES = TableSchema(
+    {
+        "u": "uint64",
+        "v": "uint64",
+        "merge_score": "float64",
+        "forced": "bool",
+        "contact": "int64",
+        "affinity_sum": "int64",
+    },
+    key=("u", "v"),
+)
+"""An edge between fragments u < v, owned by u's block: the score at which they merge, whether they are pieces of one
+fragment that a block face cut, and the additive statistics of their contact."""
+FORCED = TableSchema({"u": "uint64", "v": "uint64"}, key=("u", "v"), kind="arrays")
+
+
+def edges_table(config: Settings) -> str:
+    """Return the name of the table of edges: several merge functions lie side by side."""
+    return f"edges_{config.agglomerate.merge_function}"
+
+
+def statistics_schema(bins: int) -> TableSchema:
+    """Return the table of additive edge statistics with histograms of `bins` bins."""
+    columns = {
+        "u": "uint64",
+        "v": "uint64",
+        "contact": "int64",
+        "affinity_sum": "int64",
+        "histogram": f"({bins},)uint32",
+    }
+    if bins == 0:
+        del columns["histogram"]
+    return TableSchema(columns, key=("u", "v"), kind="arrays")
+
+
+class AgglomerateStage(BlockwiseStage):
+    """Gather the contacts of fragments block by block, then merge: over the whole graph, or in each block."""
+
+    name, version = "agglomerate", 1
+
+    def inputs(self, config: Settings, volume: str) -> Mapping[str, Input]:
+        """Return affinities, fragments and their table."""
+        return {
+            "affinities": affinities_input(config, volume),
+            "fragments": Made("fragments", "fragments", volume),
+            "nodes": Made("fragments", "nodes", volume),
+        }
+
+    def outputs(self, config: Settings, volume: str) -> Mapping[str, Output]:
+        """Return the table of edges and, where the whole graph is merged, what it was merged from."""
+        edges = {"edges": Output(edges_table(config), "table"), "forced": Output("forced_edges", "table")}
+        if config.agglomerate.scope == "graph":
+            edges["statistics"] = Output("edge_statistics", "table")
+        return edges
+
+    def settings(self, config: Settings, volume: str) -> Mapping[str, Any]:
+        """Return what the scores depend on."""
+        unused = {"store"} | ({"block_context"} if config.agglomerate.scope == "graph" else {"histogram_bins"})
+        return {"agglomerate": config.agglomerate.model_dump(mode="json", exclude=unused)}
+
+    def execution(self, config: Settings) -> ExecutionConfig:
+        """Return where the blocks run."""
+        return config.execution.of(self.name)
+
+    def grid(self, config: Settings, volume: str) -> BlockGrid:
+        """Return the fragments' blocks, with a voxel of context, or that of waterz in blocks."""
+        geometry = volume_geometry(config, volume)
+        if config.agglomerate.scope == "graph":
+            return fragment_grid(config, geometry, Coordinate(1, 1, 1))
+        smallest = min(geometry.voxel_size)
+        reach = config.agglomerate.block_context * smallest
+        return fragment_grid(config, geometry, Coordinate(max(1, -(-reach // each)) for each in geometry.voxel_size))
+
+    def prepare(self, job: Job, grid: BlockGrid) -> None:
+        """Create the tables."""
+        config = settings_of(job)
+        outputs = self.outputs(config, job.volume)
+        with open_graph(config, job.volume) as store:
+            store.create(job.table(outputs["forced"]), FORCED)
+            if "statistics" in outputs:
+                store.create(job.table(outputs["statistics"]), statistics_schema(config.agglomerate.bins))
+            else:
+                store.create(job.table(outputs["edges"]), EDGES)
+
+    def block_function(self, job: Job) -> BlockFunction:
+        """Open everything and return the work of one block."""
+        config = settings_of(job)
+        geometry, grid = volume_geometry(config, job.volume), self.grid(config, job.volume)
+        affinities = geometry.open(input_path(job, "affinities"))
+        fragments = geometry.open(input_path(job, "fragments"))
+        offsets = affinities.affinity_offsets
+        store = open_graph(config, job.volume)
+        tables = {name: job.table(output) for name, output in self.outputs(config, job.volume).items()}
+
+        def process(block: Block) -> None:
+            roi = block.read_roi.intersect(fragments.roi).intersect(affinities.roi)
+            core = block_slices(block.write_roi, roi, geometry.voxel_size)
+            labels, values = fragments.read(roi), affinities.read(roi)
+            nodes = store.read("nodes", ["id", "root", "pointer"], blocks=[block.index])
+            begin = np.array((block.write_roi.begin - grid.roi.begin) // geometry.voxel_size)
+            roots = positions(nodes["root"], grid) - begin
+            pairs = ordered_pairs(forced_edges(nodes["id"], roots, nodes["pointer"], labels, core))
+            if config.agglomerate.scope == "graph":
+                found = edge_statistics(values, offsets, labels, core=core, bins=config.agglomerate.bins)
+                rows, table = statistics_columns(found), tables["statistics"]
+            else:
+                rows, table = block_scores(values, offsets, labels, pairs, config, block), tables["edges"]
+            store.write_block(tables["forced"], block.index, {"u": pairs[:, 0], "v": pairs[:, 1]})
+            fault_point("agglomerate.between_tables")
+            store.write_block(table, block.index, rows)
+            fault_point("agglomerate.after_graph")
+
+        return process
+
+    def finish(self, job: Job, progress: Progress) -> Mapping[str, Any]:
+        """Merge over the whole graph, and join what block faces cut."""
+        config = settings_of(job)
+        outputs = self.outputs(config, job.volume)
+        grid = self.grid(config, job.volume)
+        with open_graph(config, job.volume) as store:
+            pieces = store.read(job.table(outputs["forced"]), ["u", "v"])
+            forced = np.stack([pieces["u"], pieces["v"]], axis=1)
+            if config.agglomerate.scope == "graph":
+                edges = self._whole_graph(store, job.table(outputs["statistics"]), config, grid, forced)
+            else:
+                edges = store.read(job.table(outputs["edges"]))
+            edges = with_forced(edges, forced)
+            target = job.table(outputs["edges"])
+            store.create(target, EDGES)
+            store.replace_all(target, {**edges, "block": grid.owners(edges["u"])})
+        return {"edges": len(edges["u"]), "forced_edges": len(forced)}
+
+    def _whole_graph(
+        self, store: GraphStore, table: str, config: Settings, grid: BlockGrid, forced: NDArray[np.uint64]
+    ) -> dict[str, NDArray[Any]]:
+        nodes = store.read("nodes", ["id", "root", "pointer"])
+        columns = store.read(table)
+        histogram = columns.get("histogram", np.zeros((len(columns["u"]), 0), np.uint32))
+        order = np.lexsort((columns["v"], columns["u"]))
+        statistics = EdgeStatistics(
+            *(columns[name][order] for name in ("u", "v", "contact", "affinity_sum")), histogram[order]
+        )
+        scores = agglomerate_graph(
+            nodes["id"],
+            positions(nodes["root"], grid),
+            nodes["pointer"],
+            statistics,
+            forced,
+            config.agglomerate.merge_function,
+        )
+        return {
+            "u": statistics.u,
+            "v": statistics.v,
+            "merge_score": scores,
+            "forced": np.zeros(len(scores), bool),
+            "contact": statistics.contact,
+            "affinity_sum": statistics.affinity_sum,
+        }
+
+
+def positions(roots: NDArray[np.int64], grid: BlockGrid) -> NDArray[np.int64]:
+    """Return the ``(n, 3)`` voxel positions in the volume of row-major indices."""
+    shape = tuple(int(each) for each in grid.roi.shape // grid.voxel_size)
+    return np.stack(np.unravel_index(roots, shape), axis=1).astype(np.int64).reshape(-1, 3)
+
+
+def ordered_pairs(pairs: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return ``(m, 2)`` pairs with the smaller id first, each once, sorted."""
+    if not len(pairs):
+        return np.zeros((0, 2), np.uint64)
+    return np.unique(np.sort(pairs, axis=1), axis=0)
+
+
+def statistics_columns(found: EdgeStatistics) -> dict[str, NDArray[Any]]:
+    """Return edge statistics as the columns of their table."""
+    columns: dict[str, NDArray[Any]] = {
+        "u": found.u,
+        "v": found.v,
+        "contact": found.contact,
+        "affinity_sum": found.affinity_sum,
+    }
+    return {**columns, "histogram": found.histogram} if found.histogram.shape[1] else columns
+
+
+def block_scores(
+    affinities: NDArray[Any],
+    offsets: tuple[Coordinate, ...],
+    fragments: NDArray[np.uint64],
+    forced: NDArray[np.uint64],
+    config: Settings,
+    block: Block,
+) -> dict[str, NDArray[Any]]:
+    """Return the edges that a block owns, scored by waterz within the block and its context."""
+    u, v, scores = agglomerate_block(affinities, offsets, fragments, config.agglomerate.merge_function, forced=forced)
+    contacts = edge_statistics(affinities, offsets, fragments, bins=0)  # the same edges in the same order
+    own = owned_edges(u, block.index, block.block_shape_vox)
+    return {
+        "u": u[own],
+        "v": v[own],
+        "merge_score": scores[own],
+        "forced": np.zeros(int(own.sum()), bool),
+        "contact": contacts.contact[own],
+        "affinity_sum": contacts.affinity_sum[own],
+    }
+
+
+def with_forced(edges: Mapping[str, NDArray[Any]], forced: NDArray[np.uint64]) -> dict[str, NDArray[Any]]:
+    """Mark the forced pairs among the edges, and add those that share no voxel face; ordered by (u, v)."""
+    pairs = ordered_pairs(forced)
+    joined = {name: edges[name] for name in EDGES.columns}
+    missing = len(pairs)
+    new = {
+        "u": pairs[:, 0],
+        "v": pairs[:, 1],
+        "merge_score": np.zeros(missing),
+        "forced": np.ones(missing, bool),
+        "contact": np.zeros(missing, np.int64),
+        "affinity_sum": np.zeros(missing, np.int64),
+    }
+    both = {name: np.concatenate([joined[name], new[name]]) for name in joined}
+    order = np.lexsort((both["v"], both["u"]))
+    both = {name: values[order] for name, values in both.items()}
+    if not len(order):
+        return both
+    first = np.ones(len(order), bool)
+    first[1:] = (both["u"][1:] != both["u"][:-1]) | (both["v"][1:] != both["v"][:-1])
+    starts = np.flatnonzero(first)
+    return {
+        "u": both["u"][first],
+        "v": both["v"][first],
+        "merge_score": np.minimum.reduceat(both["merge_score"], starts),
+        "forced": np.logical_or.reduceat(both["forced"], starts),
+        "contact": np.add.reduceat(both["contact"], starts),
+        "affinity_sum": np.add.reduceat(both["affinity_sum"], starts),
+    }

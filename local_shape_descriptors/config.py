@@ -1,0 +1,245 @@
+"""The configuration of an experiment that segments neurons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any, Literal, Self
+
+from funlib.geometry import Coordinate
+from pydantic import Field, model_validator
+
+from catena.blockwise.execution import ExecutionConfig
+from catena.config import Config
+from catena.errors import ConfigError
+from catena.evaluation.baseline import BaselineConfig
+from catena.evaluation.zeros import ZeroPolicy
+from catena.experiment import ExperimentConfig, Path_
+from catena.networks.config import ConvolutionPass, NetworkConfig, PerAxis, UNetConfig
+from catena.networks.voxel_size import unet_for_voxel_size
+from catena.nodes.augment_config import AugmentConfig, is_anisotropic
+from catena.segmentation.config import AgglomerateConfig, FragmentsConfig
+from catena.training.config import TrainConfig, TrainExecution
+
+Shape = tuple[int, int, int]
+HEADS = {"aff": ("affinities",), "lsd": ("lsds",), "mtlsd": ("lsds", "affinities")}
+
+
+class ModelConfig(Config):
+    """The network and what it is trained to predict; what is not given follows from the voxel size."""
+
+    type: Literal["aff", "lsd", "mtlsd"] = Field(
+        "mtlsd", description="aff: affinities; lsd: local shape descriptors; mtlsd: both from one network."
+    )
+    neighbourhood: tuple[tuple[int, int, int], ...] = Field(
+        ((-1, 0, 0), (0, -1, 0), (0, 0, -1)),
+        min_length=3,
+        description="Affinity offsets z, y, x; first the short ones.",
+    )
+    lsd_sigma_nm: float = Field(80.0, gt=0, description="Standard deviation of the descriptors' Gaussian window.")
+    lsd_downsample: int = Field(2, ge=1, description="Descriptors are computed at every n-th voxel.")
+    levels: int = Field(3, ge=1, description="Downsampling steps, chosen from the voxel size.")
+    factor: int = Field(2, ge=2, description="Downsampling factor of a step.")
+    feature_maps: int = Field(12, ge=1)
+    growth: float = Field(5, ge=1)
+    downsampling: tuple[PerAxis, ...] | None = Field(None, description="Instead of `levels` and `factor`.")
+    kernels_down: tuple[ConvolutionPass, ...] | None = None
+    kernels_up: tuple[ConvolutionPass, ...] | None = None
+    padding: Literal["valid", "same"] = "valid"
+    activation: Literal["relu", "leaky_relu", "elu", "silu"] = "relu"
+    upsampling: Literal["nearest", "projected", "transposed"] = "nearest"
+    normalisation: Literal["none", "batch", "group"] = "none"
+    equivariant_crop: bool = False
+
+    @property
+    def heads(self) -> dict[str, int]:
+        """Channels of every output of the network."""
+        channels = {"lsds": 10, "affinities": len(self.neighbourhood)}
+        return {name: channels[name] for name in HEADS[self.type]}
+
+    def network(self, voxel_size: Coordinate) -> NetworkConfig:
+        """Return the network for data of `voxel_size` (any unit)."""
+        names = ("feature_maps", "growth", "padding", "activation", "upsampling", "normalisation", "equivariant_crop")
+        settings: dict[str, Any] = {name: getattr(self, name) for name in names}
+        kernels = {"kernels_down": self.kernels_down, "kernels_up": self.kernels_up}
+        settings |= {name: value for name, value in kernels.items() if value is not None}
+        if self.downsampling is not None:
+            unet = UNetConfig.parse({**settings, "downsampling": self.downsampling}, "model")
+        else:
+            unet = unet_for_voxel_size(voxel_size, self.levels, self.factor, **settings)
+        return NetworkConfig(unet=unet, heads=self.heads)
+
+
+class PredictConfig(Config):
+    """Blockwise prediction."""
+
+    block_shape_vox: Shape | None = Field(None, description="Voxels z, y, x of a block. Default: from the voxel size.")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="Of the network's arithmetic; auto: bfloat16 where the hardware is made for it."
+    )
+
+
+class FragmentsStageConfig(FragmentsConfig):
+    """Blockwise fragment extraction."""
+
+    block_shape_vox: Shape | None = Field(
+        None,
+        description="Voxels z, y, x of a block, also of agglomeration and segmentation. Default: from the voxel size.",
+    )
+    mask: Path_ | None = Field(None, description="Fragments are made only where this array (grid of raw) is not 0.")
+
+
+class AgglomerateStageConfig(AgglomerateConfig):
+    """Agglomeration into the region adjacency graph."""
+
+    store: str = Field(
+        "sqlite", description="Where the graph lies: sqlite (a file beside the results), or a database URL."
+    )
+
+
+class LookupTablesConfig(Config):
+    """Fragments to segments, at every threshold at once."""
+
+    thresholds: tuple[float, ...] | None = Field(None, description="Instead of 0 to 1 by `step`.")
+    step: float = Field(0.02, gt=0, le=1)
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """The thresholds, ascending."""
+        if self.thresholds is not None:
+            return self.thresholds
+        return tuple(round(i * self.step, 10) for i in range(round(1 / self.step) + 1))
+
+    @model_validator(mode="after")
+    def _ascending(self) -> Self:
+        values = self.values
+        if not values or any(b <= a for a, b in pairwise(values)) or not 0 <= values[0] <= 1:
+            raise ValueError(f"thresholds must ascend within [0, 1], found {list(values)}")
+        return self
+
+
+class SegmentationConfig(Config):
+    """Which lookup table makes the segmentation."""
+
+    threshold: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Default: the best on the validation region of this volume or of one that has one.",
+    )
+    default_threshold: float = Field(
+        0.5, ge=0, le=1, description="Used where no volume of the experiment has a validation region with labels."
+    )
+
+
+class EvaluateConfig(Config):
+    """Scores against ground truth."""
+
+    zeros: ZeroPolicy = Field("one_object", description="How voxels that the segmentation leaves at 0 count.")
+    baseline: bool = Field(True, description="Also score a segmentation made without learning, from smoothed raw.")
+    baseline_settings: BaselineConfig = BaselineConfig()
+    minimum_label_voxels: int = Field(0, ge=0, description="Labels of fewer voxels are ignored.")
+
+
+class PreviewConfig(Config):
+    """The picture of a volume."""
+
+    region: Literal["train", "validation", "test", "all"] = Field(
+        "test", description="What is drawn; everything if the volume has no such region."
+    )
+    max_edge_vox: int = Field(384, ge=16, description="A larger volume is drawn about its centre.")
+
+
+class Inputs(Config):
+    """Results made elsewhere that are used instead of making them."""
+
+    checkpoint: Path_ | None = Field(None, description="A trained network; training does not run.")
+    affinities: Path_ | None = Field(
+        None, description="Affinities of the only volume (with several, use volumes.NAME.inputs.affinities)."
+    )
+
+
+class Execution(Config):
+    """Where and how stages run; never part of a fingerprint. A stage's section differs from `default` where it says so."""
+
+    default: ExecutionConfig = ExecutionConfig()
+    train: TrainExecution = TrainExecution()
+    predict: ExecutionConfig | None = None
+    fragments: ExecutionConfig | None = None
+    agglomerate: ExecutionConfig | None = None
+    segmentation: ExecutionConfig | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _inherit(cls, values: Any) -> Any:
+        """Fill what a stage's section does not say from ``default``."""
+        if not isinstance(values, Mapping) or not isinstance(values.get("default"), Mapping):
+            return values
+        own = {
+            name: {**values["default"], **section}
+            for name, section in values.items()
+            if name not in ("default", "train") and isinstance(section, Mapping)
+        }
+        return {**values, **own}
+
+    def of(self, stage: str) -> ExecutionConfig:
+        """Return where a blockwise stage runs."""
+        own: ExecutionConfig | None = getattr(self, stage)
+        return own or self.default
+
+
+class LocalShapeDescriptorsConfig(ExperimentConfig):
+    """An experiment that segments neurons with affinities and local shape descriptors."""
+
+    task: Literal["local_shape_descriptors"] = "local_shape_descriptors"
+    inputs: Inputs = Inputs()
+    model: ModelConfig = ModelConfig()
+    augment: AugmentConfig = AugmentConfig()
+    train: TrainConfig = TrainConfig()
+    predict: PredictConfig = PredictConfig()
+    fragments: FragmentsStageConfig = FragmentsStageConfig()
+    agglomerate: AgglomerateStageConfig = AgglomerateStageConfig()
+    lookup_tables: LookupTablesConfig = LookupTablesConfig()
+    segmentation: SegmentationConfig = SegmentationConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    preview: PreviewConfig = PreviewConfig()
+    execution: Execution = Execution()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _hand_affinities_to_the_volume(cls, values: Any) -> Any:
+        """Make ``inputs.affinities`` a property of the only volume, where the stages look for it."""
+        given = values.get("inputs") if isinstance(values, Mapping) else None
+        path = given.get("affinities") if isinstance(given, Mapping) else None
+        volumes = values.get("volumes") if path is not None else None
+        if not isinstance(volumes, Mapping):
+            return values
+        if len(volumes) != 1:
+            raise ValueError("inputs.affinities needs a single volume; use volumes.NAME.inputs.affinities")
+        name, volume = next(iter(volumes.items()))
+        below = {**(volume.get("inputs") or {}), "affinities": path}
+        return {**values, "volumes": {name: {**volume, "inputs": below}}}
+
+    def scored_with(self, region: str) -> list[str]:
+        """Return the volumes that have labels in `region`."""
+        return [name for name, each in self.volumes.items() if each.labels is not None and region in each.regions]
+
+
+def default_block_shape(voxel_size: Coordinate) -> Coordinate:
+    """Return a block shape of about two million voxels, flatter for anisotropic data."""
+    return Coordinate(32, 256, 256) if is_anisotropic(voxel_size) else Coordinate(128, 128, 128)
+
+
+def block_shape(given: Shape | None, voxel_size: Coordinate, where: str) -> Coordinate:
+    """Return the block shape to use.
+
+    Raises
+    ------
+    ConfigError
+        If the given one is not positive.
+    """
+    if given is None:
+        return default_block_shape(voxel_size)
+    if min(given) < 1:
+        raise ConfigError(f"{where}: a block shape must be positive, found {list(given)}")
+    return Coordinate(given)

@@ -1,0 +1,223 @@
+"""Score a segmentation on the validation and test regions, beside references and the no-learning baseline."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from funlib.geometry import Coordinate
+
+from catena.evaluation import RegionScores, Scores, Sweep, score, sweep_thresholds
+from catena.evaluation.baseline import AFFINITY_OFFSETS, pseudo_affinities
+from catena.evaluation.zeros import ZERO_POLICIES
+from catena.segmentation import Segmentation, segment
+from catena.task import Given, Input, Job, Made, Output, Progress, Stage, StageReport, input_path
+from local_shape_descriptors.config import LocalShapeDescriptorsConfig
+from local_shape_descriptors.fragments import settings_of
+from local_shape_descriptors.lookup_tables import LookupTables, tables_path, threshold_of, threshold_source
+from local_shape_descriptors.scoring import Truth, count, truth_inputs
+
+Settings = LocalShapeDescriptorsConfig
+REGIONS = ("validation", "test")
+BASELINE_LIMIT_VOX = 200_000_000
+
+
+class EvaluateStage(Stage):
+    """Write ``metrics.json`` and the plot of VOI split against merge."""
+
+    name, version = "evaluate", 1
+
+    def applies(self, config: Settings, volume: str) -> bool:
+        """Only volumes with labels and a region to score are evaluated."""
+        return bool(scored_regions(config, volume))
+
+    def inputs(self, config: Settings, volume: str) -> Mapping[str, Input]:
+        """Return fragments, tables, truth, references, raw for the baseline, and what chose the threshold."""
+        settings = config.volume(volume)
+        inputs: dict[str, Input] = {
+            "fragments": Made("fragments", "fragments", volume),
+            "lookup_tables": Made("lookup_tables", "lookup_tables", volume),
+            **truth_inputs(config, volume),
+            **{f"references.{name}": Given(path) for name, path in settings.references.items()},
+        }
+        threshold = threshold_source(config, volume)
+        if threshold is not None:
+            inputs["threshold"] = threshold
+        if config.evaluate.baseline and settings.raw is not None:
+            inputs["raw"] = Given(settings.raw, voxel_size_nm=settings.voxel_size_nm)
+        return inputs
+
+    def outputs(self, config: Settings, volume: str) -> Mapping[str, Output]:
+        """Return the figures and the plot."""
+        return {"metrics": Output("metrics.json", "file"), "plot": Output("voi.png", "file")}
+
+    def settings(self, config: Settings, volume: str) -> Mapping[str, Any]:
+        """Return how scores are computed; for the baseline also how it is segmented."""
+        regions = config.volume(volume).regions
+        values: dict[str, Any] = {
+            "evaluate": config.evaluate.model_dump(mode="json"),
+            "regions": {name: regions[name].model_dump(mode="json") for name in scored_regions(config, volume)},
+        }
+        if threshold_source(config, volume) is None:
+            values["threshold"] = config.segmentation.threshold or config.segmentation.default_threshold
+        if config.evaluate.baseline:
+            values["fragments"] = config.fragments.model_dump(mode="json", exclude={"block_shape_vox", "mask"})
+            values["agglomerate"] = config.agglomerate.model_dump(mode="json", exclude={"store", "block_context"})
+        return values
+
+    def run(self, job: Job, progress: Progress) -> StageReport:
+        """Score every region."""
+        from catena.viewing.plots import write_voi_plot
+
+        config = settings_of(job)
+        outputs = self.outputs(config, job.volume)
+        tables = LookupTables.load(tables_path(config, input_path(job, "lookup_tables")))
+        threshold, origin = threshold_of(job)
+        regions = scored_regions(config, job.volume)
+        baseline = baseline_scores(config, job.volume) if "raw" in job.inputs else {}
+        metrics: dict[str, Any] = {}
+        sweeps: dict[str, Sweep] = {}
+        references: dict[str, Scores] = {}
+        for number, region in enumerate(regions):
+            truth = Truth(config, job.volume, region)
+            sweeps[region], flat = score_region(job, truth, tables, threshold, baseline.get(region))
+            found = reference_scores(config, job.volume, truth)
+            references = {name: each["one_object"] for name, each in found.items()}
+            metrics[region] = {**flat, **flat_references(found), "threshold_origin": origin}
+            progress(number + 1, len(regions))
+        job.staged(outputs["metrics"]).write_text(json.dumps(metrics, indent=1))
+        last = regions[-1]
+        write_voi_plot(
+            job.staged(outputs["plot"]),
+            sweeps,
+            threshold,
+            baseline=baseline.get(last).scores if baseline.get(last) else None,  # type: ignore[union-attr]
+            references=references or None,
+            title=f"{config.experiment}: {job.volume}",
+        )
+        return StageReport(figures=metrics)
+
+
+def scored_regions(config: Settings, volume: str) -> list[str]:
+    """Return the regions in which a volume is scored."""
+    settings = config.volume(volume)
+    return [name for name in REGIONS if name in settings.regions] if settings.labels is not None else []
+
+
+def score_region(
+    job: Job, truth: Truth, tables: LookupTables, threshold: float, baseline: RegionScores | None
+) -> tuple[Sweep, dict[str, Any]]:
+    """Return the sweep of a region and its flat figures, under every policy for zeros."""
+    config = settings_of(job)
+    fragments = truth.geometry.open(input_path(job, "fragments"))
+    segments = tables.at(threshold)
+    flat: dict[str, Any] = {}
+    sweep: Sweep | None = None
+    for policy in ZERO_POLICIES:
+        counts = count(fragments, truth, policy, reference=fragments if policy == "common" else None)
+        chosen = score(counts.relabelled(tables.ids, segments))
+        if policy == config.evaluate.zeros:
+            sweep = sweep_thresholds(counts, tables.ids, np.asarray(tables.segments), tables.thresholds)
+            scores = RegionScores(chosen, policy, threshold, config.agglomerate.merge_function, baseline=baseline)
+            flat = {**scores.to_flat(), **flat}
+        else:
+            flat |= flat_scores(chosen, policy)
+    if sweep is None:
+        raise ValueError(f"unknown policy {config.evaluate.zeros}")
+    return sweep, flat
+
+
+def flat_scores(scores: Scores, prefix: str) -> dict[str, float]:
+    """Return scores under keys that begin with `prefix`."""
+    return {
+        f"{prefix}_voi_split": scores.voi_split,
+        f"{prefix}_voi_merge": scores.voi_merge,
+        f"{prefix}_voi_sum": scores.voi_sum,
+        f"{prefix}_adapted_rand_error": scores.adapted_rand_error,
+    }
+
+
+def reference_scores(config: Settings, volume: str, truth: Truth) -> dict[str, dict[str, Scores]]:
+    """Score other segmentations of the volume on a region, under every policy for zeros."""
+    found: dict[str, dict[str, Scores]] = {}
+    for name, path in config.volume(volume).references.items():
+        array = truth.geometry.open(path)
+        found[name] = {
+            policy: score(count(array, truth, policy, reference=array if policy == "common" else None))
+            for policy in ZERO_POLICIES
+        }
+    return found
+
+
+def flat_references(found: Mapping[str, Mapping[str, Scores]]) -> dict[str, float]:
+    """Return the scores of references as ``reference_<name>_<policy>_<figure>``."""
+    flat: dict[str, float] = {}
+    for name, policies in found.items():
+        for policy, scores in policies.items():
+            flat |= flat_scores(scores, f"reference_{name}_{policy}")
+    return flat
+
+
+def baseline_scores(config: Settings, volume: str) -> dict[str, RegionScores]:
+    """Segment smoothed raw with the same kernels; choose the threshold on validation, score every region at it.
+
+    Each region is segmented on its own, in memory. Nothing is returned where a region is larger than
+    `BASELINE_LIMIT_VOX`, or where there is no validation region to choose on.
+    """
+    regions = scored_regions(config, volume)
+    if "validation" not in regions:
+        return {}
+    sweeps: dict[str, Sweep] = {}
+    for region in regions:
+        truth = Truth(config, volume, region)
+        if int(np.prod(truth.roi.shape // truth.geometry.voxel_size)) > BASELINE_LIMIT_VOX:
+            return {}
+        sweeps[region] = _sweep_baseline(config, volume, truth)
+    threshold = sweeps["validation"].best_threshold
+    zeros = config.evaluate.zeros
+    return {
+        region: RegionScores(sweep.at(threshold), zeros, threshold, config.agglomerate.merge_function)
+        for region, sweep in sweeps.items()
+    }
+
+
+def _sweep_baseline(config: Settings, volume: str, truth: Truth) -> Sweep:
+    settings, geometry = config.volume(volume), truth.geometry
+    raw = geometry.open(str(settings.raw), voxel_size_nm=settings.voxel_size_nm).read(truth.roi)
+    affinities = pseudo_affinities(
+        raw, geometry.voxel_size, config.evaluate.baseline_settings, units_per_nm=geometry.units_per_nm
+    )
+    made = segment_in_memory(config, affinities, AFFINITY_OFFSETS, geometry.voxel_size)
+    return sweep_segmentation(config, made, truth)
+
+
+def segment_in_memory(
+    config: Settings, affinities: Any, offsets: tuple[Coordinate, ...], voxel_size: Coordinate
+) -> Segmentation:
+    """Segment affinities in memory with an experiment's settings, at all its thresholds."""
+    return segment(
+        affinities,
+        offsets,
+        voxel_size,
+        config.fragments,
+        config.agglomerate,
+        thresholds=config.lookup_tables.values,
+    )
+
+
+def sweep_segmentation(config: Settings, made: Segmentation, truth: Truth) -> Sweep:
+    """Score a segmentation made in memory of a region, at all thresholds."""
+    from catena.evaluation import Contingency
+    from catena.evaluation.zeros import apply_zero_policy
+
+    values, labels = apply_zero_policy(
+        made.fragments.labels,
+        truth.read(truth.roi),
+        config.evaluate.zeros,
+        voxel_size=truth.geometry.voxel_size,
+        reference=made.fragments.labels,
+    )
+    counts = truth.require_labels(Contingency().add(values, labels))
+    return sweep_thresholds(counts, made.fragments.ids, made.tables, made.thresholds)

@@ -1,0 +1,161 @@
+"""Affinities to fragments: ids in an array, one row per fragment in the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from funlib.geometry import Coordinate, Roi
+from numpy.typing import NDArray
+
+from catena.arrays import Array
+from catena.blockwise.blocks import Block, BlockGrid
+from catena.blockwise.execution import ExecutionConfig
+from catena.blockwise.faults import fault_point
+from catena.blockwise.stage import BlockFunction, BlockwiseStage, keep_or_create
+from catena.graphs import TableSchema
+from catena.segmentation import extract_fragments, fragment_context
+from catena.task import Given, Input, Job, Made, Output, input_path
+from local_shape_descriptors.config import LocalShapeDescriptorsConfig
+from local_shape_descriptors.geometry import VolumeGeometry, block_slices, fragment_grid, volume_geometry
+from local_shape_descriptors.graph import open_graph
+
+Settings = LocalShapeDescriptorsConfig
+
+NODES = TableSchema(
+    {
+        "id": "uint64",
+        "pos_0": "float64",
+        "pos_1": "float64",
+        "pos_2": "float64",
+        "size": "int64",
+        "root": "int64",
+        "pointer": "int8",
+    },
+    key=("id",),
+)
+"""A fragment: world position of its root voxel's centre, voxels, row-major index of the root voxel in the volume, and
+the neighbour in which it goes on across a block face (see :class:`catena.segmentation.Fragments`)."""
+
+
+def affinities_input(config: Settings, volume: str) -> Input:
+    """Return where a volume's affinities come from: given, or predicted."""
+    settings = config.volume(volume)
+    if settings.inputs.affinities is not None:
+        return Given(settings.inputs.affinities, voxel_size_nm=settings.voxel_size_nm)
+    return Made("predict", "affinities", volume)
+
+
+class FragmentsStage(BlockwiseStage):
+    """Extract fragments block by block."""
+
+    name, version = "fragments", 1
+
+    def inputs(self, config: Settings, volume: str) -> Mapping[str, Input]:
+        """Return the affinities, and the mask if there is one."""
+        inputs: dict[str, Input] = {"affinities": affinities_input(config, volume)}
+        if config.fragments.mask is not None:
+            inputs["mask"] = Given(config.fragments.mask)
+        return inputs
+
+    def outputs(self, config: Settings, volume: str) -> Mapping[str, Output]:
+        """Return the array of ids and the table of nodes."""
+        return {"fragments": Output("volume.zarr/volumes/fragments", "array"), "nodes": Output("nodes", "table")}
+
+    def settings(self, config: Settings, volume: str) -> Mapping[str, Any]:
+        """Return the method's settings and the blocks: ids depend on them."""
+        geometry = volume_geometry(config, volume)
+        shape = fragment_grid(config, geometry, Coordinate(0, 0, 0)).block_shape_vox
+        values = config.fragments.model_dump(mode="json", exclude={"mask", "block_shape_vox"})
+        return {"fragments": {**values, "block_shape_vox": list(shape)}, "roi": repr(geometry.roi)}
+
+    def execution(self, config: Settings) -> ExecutionConfig:
+        """Return where the blocks run."""
+        return config.execution.of(self.name)
+
+    def grid(self, config: Settings, volume: str) -> BlockGrid:
+        """Return the blocks with the context that makes the method's result exact."""
+        geometry = volume_geometry(config, volume)
+        return fragment_grid(config, geometry, fragment_context(config.fragments, geometry.voxel_size))
+
+    def prepare(self, job: Job, grid: BlockGrid) -> None:
+        """Create the array and the table."""
+        outputs = self.outputs(settings_of(job), job.volume)
+        keep_or_create(
+            job.staged(outputs["fragments"]),
+            roi=grid.roi,
+            voxel_size=grid.voxel_size,
+            dtype="uint64",
+            chunk_shape_vox=chunk_shape(grid),
+            units_per_nm=volume_geometry(settings_of(job), job.volume).units_per_nm,
+        )
+        with open_graph(settings_of(job), job.volume) as store:
+            store.create(job.table(outputs["nodes"]), NODES)
+
+    def block_function(self, job: Job) -> BlockFunction:
+        """Open everything and return the work of one block."""
+        config = settings_of(job)
+        geometry, grid = volume_geometry(config, job.volume), self.grid(config, job.volume)
+        outputs = self.outputs(config, job.volume)
+        affinities = geometry.open(input_path(job, "affinities"))
+        mask = geometry.open(input_path(job, "mask")) if "mask" in job.inputs else None
+        target = geometry.open(str(job.staged(outputs["fragments"])), "r+")
+        store, table = open_graph(config, job.volume), job.table(outputs["nodes"])
+        offsets = affinities.affinity_offsets
+
+        def process(block: Block) -> None:
+            roi = block.read_roi.intersect(grid.roi).intersect(affinities.roi)
+            fragments = extract_fragments(
+                affinities.read(roi),
+                offsets,
+                config.fragments,
+                voxel_size=geometry.voxel_size,
+                core=block_slices(block.write_roi, roi, geometry.voxel_size),
+                block_index=block.index,
+                block_shape_vox=grid.block_shape_vox,
+                core_begin_vox=(block.write_roi.begin - grid.roi.begin) // geometry.voxel_size,
+                mask=None if mask is None else mask.read(roi, outside="zero"),
+            )
+            target.write(block.write_roi, fragments.labels)
+            fault_point("fragments.after_arrays")
+            store.write_block(table, block.index, node_columns(fragments, block, grid, geometry))
+            fault_point("fragments.after_graph")
+
+        return process
+
+
+def node_columns(fragments: Any, block: Block, grid: BlockGrid, geometry: VolumeGeometry) -> dict[str, NDArray[Any]]:
+    """Return the rows of a block's fragments for the table :data:`NODES`."""
+    begin = np.array((block.write_roi.begin - grid.roi.begin) // geometry.voxel_size)
+    in_volume = fragments.roots + begin
+    shape = tuple(int(each) for each in grid.roi.shape // geometry.voxel_size)
+    size = np.array(geometry.voxel_size)
+    centres = (np.array(grid.roi.begin) + (in_volume + 0.5) * size) / geometry.units_per_nm
+    return {
+        "id": fragments.ids,
+        **{f"pos_{axis}": np.ascontiguousarray(centres[:, axis]) for axis in range(3)},
+        "size": fragments.sizes,
+        "root": np.ravel_multi_index(tuple(in_volume.T), shape).astype(np.int64),
+        "pointer": fragments.pointers,
+    }
+
+
+def settings_of(job: Job) -> Settings:
+    """Return a job's configuration as this task's own."""
+    if not isinstance(job.config, Settings):
+        raise TypeError(f"stage {job.stage} of {job.task} cannot work with a {type(job.config).__name__}")
+    return job.config
+
+
+def chunk_shape(grid: BlockGrid) -> Coordinate:
+    """Return chunks that divide a block: no two blocks write one chunk.
+
+    Each edge is the block's own up to 64 voxels, else its largest divisor up to 64.
+    """
+    return Coordinate(max(d for d in range(1, min(64, n) + 1) if n % d == 0) for n in grid.block_shape_vox)
+
+
+def read_block(array: Array, roi: Roi) -> NDArray[Any]:
+    """Read the part of `roi` that lies inside `array`."""
+    return array.read(roi.intersect(array.roi))

@@ -1,0 +1,165 @@
+"""Lookup tables from fragments to segments, at every threshold, and the threshold that validation chooses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from catena.errors import DataError
+from catena.evaluation import sweep_thresholds
+from catena.segmentation import lookup_tables
+from catena.task import Input, Job, Made, Output, Progress, Stage, StageReport, input_path
+from local_shape_descriptors.agglomeration import edges_table
+from local_shape_descriptors.config import LocalShapeDescriptorsConfig
+from local_shape_descriptors.fragments import settings_of
+from local_shape_descriptors.graph import open_graph
+from local_shape_descriptors.scoring import count_fragments, truth_inputs
+
+Settings = LocalShapeDescriptorsConfig
+
+
+@dataclass(frozen=True)
+class LookupTables:
+    """Segments of all fragments at all thresholds.
+
+    Attributes
+    ----------
+    ids
+        ``(n,)`` uint64 fragment ids, ascending.
+    thresholds
+        ``(t,)`` float64, ascending.
+    segments
+        ``(t, n)`` uint64; read lazily, one row per threshold.
+    """
+
+    ids: NDArray[np.uint64]
+    thresholds: NDArray[np.float64]
+    segments: Any
+
+    def save(self, folder: Path) -> None:
+        """Write one zarr group; a row of `segments` is one chunk row."""
+        group = zarr.open_group(str(folder), mode="w")
+        group.array("ids", self.ids, chunks=(1 << 20,))
+        group.array("thresholds", self.thresholds)
+        group.array("segments", self.segments, chunks=(1, 1 << 20))
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Open what :meth:`save` wrote."""
+        group = zarr.open_group(str(folder), mode="r")
+        return cls(group["ids"][:], group["thresholds"][:], group["segments"])
+
+    def at(self, threshold: float) -> NDArray[np.uint64]:
+        """Return the segments of all fragments at one of the thresholds.
+
+        Raises
+        ------
+        DataError
+            If there is no table for it.
+        """
+        row = int(np.argmin(np.abs(self.thresholds - threshold)))
+        if abs(self.thresholds[row] - threshold) > 1e-9:
+            raise DataError(
+                f"no lookup table at threshold {threshold}; the nearest is {self.thresholds[row]:g}. "
+                "Add it to lookup_tables.thresholds or change lookup_tables.step"
+            )
+        segments: NDArray[np.uint64] = np.asarray(self.segments[row])
+        return segments
+
+
+class LookupTablesStage(Stage):
+    """Turn merge scores into lookup tables; choose the threshold on the validation region."""
+
+    name, version = "lookup_tables", 1
+
+    def inputs(self, config: Settings, volume: str) -> Mapping[str, Input]:
+        """Return the graph, and fragments and truth where a validation region has them."""
+        inputs: dict[str, Input] = {
+            "nodes": Made("fragments", "nodes", volume),
+            "edges": Made("agglomerate", "edges", volume),
+        }
+        if volume in config.scored_with("validation"):
+            inputs["fragments"] = Made("fragments", "fragments", volume)
+            inputs |= truth_inputs(config, volume)
+        return inputs
+
+    def outputs(self, config: Settings, volume: str) -> Mapping[str, Output]:
+        """Return the tables and, with a validation region, the chosen threshold."""
+        outputs = {"lookup_tables": Output("luts", "folder")}
+        if volume in config.scored_with("validation"):
+            outputs["threshold"] = Output("threshold.json", "file")
+        return outputs
+
+    def settings(self, config: Settings, volume: str) -> Mapping[str, Any]:
+        """Return the thresholds and how validation scores them."""
+        scoring = {}
+        if volume in config.scored_with("validation"):
+            region = config.volume(volume).regions["validation"].model_dump(mode="json")
+            scoring = {
+                "validation": region,
+                "zeros": config.evaluate.zeros,
+                "minimum_label_voxels": config.evaluate.minimum_label_voxels,
+            }
+        return {"lookup_tables": {"thresholds": list(config.lookup_tables.values)}, **scoring}
+
+    def run(self, job: Job, progress: Progress) -> StageReport:
+        """Make all tables in one pass over the edges."""
+        config = settings_of(job)
+        outputs = self.outputs(config, job.volume)
+        with open_graph(config, job.volume) as store:
+            ids = store.read("nodes", ["id"])["id"]
+            edges = store.read(edges_table(config), ["u", "v", "merge_score", "forced"])
+        thresholds = np.array(config.lookup_tables.values)
+        forced = np.stack([edges["u"][edges["forced"]], edges["v"][edges["forced"]]], axis=1)
+        segments = lookup_tables(ids, edges["u"], edges["v"], edges["merge_score"], forced, thresholds.tolist())
+        tables = LookupTables(ids, thresholds, segments)
+        tables.save(job.staged(outputs["lookup_tables"]) / f"{config.agglomerate.merge_function}.zarr")
+        figures: dict[str, Any] = {"fragments": len(ids), "edges": len(edges["u"])}
+        if "threshold" in outputs:
+            figures |= self._choose(job, tables, job.staged(outputs["threshold"]))
+        progress(1, 1)
+        return StageReport(figures=figures)
+
+    def _choose(self, job: Job, tables: LookupTables, path: Path) -> dict[str, Any]:
+        config = settings_of(job)
+        counts = count_fragments(config, job.volume, "validation", input_path(job, "fragments"))
+        sweep = sweep_thresholds(counts, tables.ids, np.asarray(tables.segments), tables.thresholds)
+        best = sweep.best_threshold
+        chosen = {"threshold": best, "chosen_on": "validation", "voi_sum": float(sweep.at(best).voi_sum)}
+        path.write_text(json.dumps(chosen, indent=1))
+        return chosen
+
+
+def tables_path(config: Settings, folder: str | Path) -> Path:
+    """Return the group of lookup tables for the configured merge function in a volume's ``luts`` folder."""
+    return Path(folder) / f"{config.agglomerate.merge_function}.zarr"
+
+
+def threshold_source(config: Settings, volume: str) -> Input | None:
+    """Return what decides the threshold of `volume` when the configuration does not: a validated volume's choice."""
+    if config.segmentation.threshold is not None:
+        return None
+    validated = config.scored_with("validation")
+    if not validated:
+        return None
+    return Made("lookup_tables", "threshold", volume if volume in validated else validated[0])
+
+
+def threshold_of(job: Job) -> tuple[float, str]:
+    """Return the threshold of a job that has the input ``threshold`` or not, and where it comes from."""
+    config = settings_of(job)
+    if config.segmentation.threshold is not None:
+        return config.segmentation.threshold, "configured"
+    source = job.inputs.get("threshold")
+    if source is None:
+        return config.segmentation.default_threshold, "default: no volume has a validation region with labels"
+    chosen = json.loads(Path(input_path(job, "threshold")).read_text())
+    where = source.volume if isinstance(source, Made) else source.path
+    return float(chosen["threshold"]), f"chosen on validation of {where}"

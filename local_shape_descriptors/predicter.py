@@ -1,0 +1,102 @@
+"""Predict a volume in memory, and open the network that blockwise prediction shares."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from catena.errors import ConfigError
+from catena.inference import Predictor, load_network
+from catena.inference.prediction import Precision
+from catena.task import Job, Made, input_path
+from local_shape_descriptors.config import LocalShapeDescriptorsConfig
+
+BEST = "best.pt"
+
+
+def predict(
+    raw: NDArray[Any], checkpoint: str | Path, *, device: str | None = None, **settings: Any
+) -> dict[str, NDArray[np.uint8]]:
+    """Predict every voxel of a volume in memory.
+
+    Parameters
+    ----------
+    raw
+        ``(z, y, x)`` uint8, uint16, or floating point in [0, 1].
+    checkpoint
+        A file that training wrote.
+    device
+        As torch names it. Default: a GPU if there is one.
+    **settings
+        Further arguments of :class:`catena.inference.Predictor`.
+
+    Returns
+    -------
+    dict
+        ``affinities`` ``(c, z, y, x)`` and ``lsds`` ``(10, z, y, x)``, as far as the network has
+        them; uint8, value · 255.
+
+    Raises
+    ------
+    ArrayNotFoundError
+        If there is no checkpoint.
+    DataError
+        If raw or the checkpoint cannot be used.
+    """
+    network = load_network(checkpoint).network
+    chosen = device or default_device()
+    return Predictor(network, device=chosen, **{"precision": fast_precision(chosen), **settings}).array(raw)
+
+
+def default_device() -> str:
+    """Return ``cuda`` if there is a GPU, else ``cpu``."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def fast_precision(device: str) -> Precision:
+    """Return bfloat16 where the hardware is made for it, else float32."""
+    import torch
+
+    if device.startswith("cuda"):
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    return "bfloat16" if torch.cpu.get_capabilities().get("avx512_bf16", False) else "float32"
+
+
+def prediction_precision(config: LocalShapeDescriptorsConfig, device: str) -> Precision:
+    """Return the precision an experiment predicts with on `device`."""
+    chosen = config.predict.precision
+    return fast_precision(device) if chosen == "auto" else chosen
+
+
+def checkpoint_path(job: Job) -> Path:
+    """Return the checkpoint a job predicts with: given, or the best one trained."""
+    path = Path(input_path(job, "checkpoint"))
+    return path / BEST if isinstance(job.inputs["checkpoint"], Made) else path
+
+
+def open_predictor(checkpoint: Path, config: LocalShapeDescriptorsConfig) -> Predictor:
+    """Load a checkpoint for an experiment.
+
+    Raises
+    ------
+    ConfigError
+        If its outputs are not those that the experiment's model has.
+    """
+    loaded = load_network(checkpoint)
+    found, expected = dict(loaded.config.heads), config.model.heads
+    if found != expected:
+        raise ConfigError(
+            f"{checkpoint} predicts {_describe(found)}, but model.type {config.model.type} with this neighbourhood "
+            f"predicts {_describe(expected)}; change model.type or model.neighbourhood, or take another checkpoint"
+        )
+    device = default_device()
+    return Predictor(loaded.network, device=device, precision=prediction_precision(config, device))
+
+
+def _describe(heads: dict[str, int]) -> str:
+    return ", ".join(f"{name} ({channels})" for name, channels in heads.items())

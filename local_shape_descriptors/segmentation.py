@@ -1,0 +1,89 @@
+"""Fragments to segmentation, through one lookup table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from funlib.geometry import Coordinate
+
+from catena.blockwise.blocks import Block, BlockGrid
+from catena.blockwise.execution import ExecutionConfig
+from catena.blockwise.faults import fault_point
+from catena.blockwise.stage import BlockFunction, BlockwiseStage, keep_or_create
+from catena.segmentation import relabel
+from catena.task import Input, Job, Made, Output, Progress, input_path
+from local_shape_descriptors.config import LocalShapeDescriptorsConfig
+from local_shape_descriptors.fragments import chunk_shape, settings_of
+from local_shape_descriptors.geometry import fragment_grid, volume_geometry
+from local_shape_descriptors.lookup_tables import LookupTables, tables_path, threshold_of, threshold_source
+
+Settings = LocalShapeDescriptorsConfig
+
+
+class SegmentationStage(BlockwiseStage):
+    """Write the segmentation block by block."""
+
+    name, version = "segmentation", 1
+
+    def inputs(self, config: Settings, volume: str) -> Mapping[str, Input]:
+        """Return fragments, tables and, unless configured, what chose the threshold."""
+        inputs: dict[str, Input] = {
+            "fragments": Made("fragments", "fragments", volume),
+            "lookup_tables": Made("lookup_tables", "lookup_tables", volume),
+        }
+        threshold = threshold_source(config, volume)
+        return inputs if threshold is None else {**inputs, "threshold": threshold}
+
+    def outputs(self, config: Settings, volume: str) -> Mapping[str, Output]:
+        """Return the array of segment ids."""
+        return {"segmentation": Output("volume.zarr/volumes/segmentation", "array")}
+
+    def settings(self, config: Settings, volume: str) -> Mapping[str, Any]:
+        """Return the threshold, as far as it is configured."""
+        if threshold_source(config, volume) is not None:
+            return {}
+        given = config.segmentation.threshold
+        return {"segmentation": {"threshold": config.segmentation.default_threshold if given is None else given}}
+
+    def execution(self, config: Settings) -> ExecutionConfig:
+        """Return where the blocks run."""
+        return config.execution.of(self.name)
+
+    def grid(self, config: Settings, volume: str) -> BlockGrid:
+        """Return the blocks; they need no context."""
+        return fragment_grid(config, volume_geometry(config, volume), Coordinate(0, 0, 0))
+
+    def prepare(self, job: Job, grid: BlockGrid) -> None:
+        """Create the array."""
+        config = settings_of(job)
+        threshold, origin = threshold_of(job)
+        keep_or_create(
+            job.staged(self.outputs(config, job.volume)["segmentation"]),
+            roi=grid.roi,
+            voxel_size=grid.voxel_size,
+            dtype="uint64",
+            chunk_shape_vox=chunk_shape(grid),
+            units_per_nm=volume_geometry(config, job.volume).units_per_nm,
+            attributes={"threshold": threshold, "threshold_origin": origin},
+        )
+
+    def block_function(self, job: Job) -> BlockFunction:
+        """Load the lookup table once and return the work of one block."""
+        config = settings_of(job)
+        geometry = volume_geometry(config, job.volume)
+        fragments = geometry.open(input_path(job, "fragments"))
+        target = geometry.open(str(job.staged(self.outputs(config, job.volume)["segmentation"])), "r+")
+        tables = LookupTables.load(tables_path(config, input_path(job, "lookup_tables")))
+        segments = tables.at(threshold_of(job)[0])
+
+        def process(block: Block) -> None:
+            target.write(block.write_roi, relabel(fragments.read(block.write_roi), tables.ids, segments))
+            fault_point("segmentation.after_arrays")
+
+        return process
+
+    def finish(self, job: Job, progress: Progress) -> Mapping[str, Any]:
+        """Report the threshold."""
+        threshold, origin = threshold_of(job)
+        return {"threshold": threshold, "threshold_origin": origin}

@@ -1,0 +1,68 @@
+"""The task: from raw EM to neurons."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from catena.task import Task
+from local_shape_descriptors.agglomeration import AgglomerateStage
+from local_shape_descriptors.config import LocalShapeDescriptorsConfig
+from local_shape_descriptors.evaluation import EvaluateStage
+from local_shape_descriptors.fragments import FragmentsStage
+from local_shape_descriptors.graph import open_graph
+from local_shape_descriptors.lookup_tables import LookupTablesStage
+from local_shape_descriptors.preview import PreviewStage, show
+from local_shape_descriptors.segmentation import SegmentationStage
+from local_shape_descriptors.super_predicter_daisy import PredictStage
+from local_shape_descriptors.template import template
+from local_shape_descriptors.training_stage import TrainStage
+
+
+def summary(config: Any, volume: str) -> list[tuple[str, str]]:
+    """Return what the end of a run says of a volume: scores beside the baseline's, and where results are."""
+    folder = config.volume_folder(volume)
+    rows = []
+    metrics = folder / "metrics.json"
+    if metrics.exists():
+        for region, flat in json.loads(metrics.read_text()).items():
+            rows.append((region, describe_scores(flat)))
+    for name, path in (("segmentation", "volume.zarr/volumes/segmentation"), ("preview", "preview.png")):
+        if (folder / path).exists():
+            rows.append((name, str(folder / path)))
+    return rows
+
+
+def describe_scores(flat: dict[str, Any]) -> str:
+    """Return one line of scores."""
+    line = (
+        f"VOI {flat['voi_split']:.3f} split + {flat['voi_merge']:.3f} merge = {flat['voi_sum']:.3f}, "
+        f"adapted Rand error {flat['adapted_rand_error']:.3f}, threshold {flat['threshold']:g}"
+    )
+    if "baseline_voi_sum" in flat:
+        line += (
+            f" | no-learning baseline: VOI {flat['baseline_voi_split']:.3f} + {flat['baseline_voi_merge']:.3f} = "
+            f"{flat['baseline_voi_sum']:.3f}, adapted Rand error {flat['baseline_adapted_rand_error']:.3f}"
+        )
+    return line
+
+
+TASK = Task(
+    name="local_shape_descriptors",
+    config=LocalShapeDescriptorsConfig,
+    stages=(
+        TrainStage(),
+        PredictStage(),
+        FragmentsStage(),
+        AgglomerateStage(),
+        LookupTablesStage(),
+        SegmentationStage(),
+        EvaluateStage(),
+        PreviewStage(),
+    ),
+    targets=("segmentation", "evaluate", "preview"),
+    open_graph=open_graph,
+    summary=summary,
+    template=template,
+    view=show,
+)

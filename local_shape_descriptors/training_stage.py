@@ -1,0 +1,146 @@
+"""Training as a stage: once per experiment, on every volume that has a training region."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from catena.errors import ConfigError
+from catena.task import Given, Input, Job, Output, Progress, Stage, StageReport
+from local_shape_descriptors.config import LocalShapeDescriptorsConfig
+from local_shape_descriptors.fragments import settings_of
+from local_shape_descriptors.predicter import BEST
+
+if TYPE_CHECKING:
+    from catena.networks import Network
+    from catena.training.loop import Validate
+    from local_shape_descriptors.trainer import TrainingVolume
+
+Settings = LocalShapeDescriptorsConfig
+
+
+class TrainStage(Stage):
+    """Train the network of an experiment."""
+
+    name, version, per_volume = "train", 1, False
+
+    def inputs(self, config: Settings, volume: str) -> Mapping[str, Input]:
+        """Return raw, labels and masks of all volumes to train or validate on."""
+        training = config.scored_with("train")
+        if not training:
+            raise ConfigError(
+                "nothing to train on: no volume has labels and a region 'train'. Add them, or name a trained network "
+                "in inputs.checkpoint"
+            )
+        inputs: dict[str, Input] = {}
+        for name in dict.fromkeys(training + config.scored_with("validation")):
+            settings = config.volume(name)
+            for key in ("raw", "labels", "labels_mask"):
+                path = getattr(settings, key)
+                if path is not None:
+                    inputs[f"{name}.{key}"] = Given(path, voxel_size_nm=settings.voxel_size_nm)
+        return inputs
+
+    def outputs(self, config: Settings, volume: str) -> Mapping[str, Output]:
+        """Return the folders that training leaves; later stages depend on the best checkpoint's bytes."""
+        return {
+            "checkpoints": Output("checkpoints", "folder", content=BEST),
+            "tensorboard": Output("tensorboard", "folder"),
+            "losses": Output("losses.csv", "file"),
+        }
+
+    def settings(self, config: Settings, volume: str) -> Mapping[str, Any]:
+        """Return model, augmentation, schedule, seed, regions and, since it chooses the best, how validation segments."""
+        regions = {
+            name: {region: each.regions[region].model_dump(mode="json") for region in sorted(each.regions)}
+            for name, each in config.volumes.items()
+            if each.labels is not None
+        }
+        validation = {}
+        if config.scored_with("validation"):
+            validation = {
+                "fragments": config.fragments.model_dump(mode="json", exclude={"block_shape_vox", "mask"}),
+                "agglomerate": config.agglomerate.model_dump(mode="json", exclude={"store", "block_context"}),
+            }
+        return {
+            "seed": config.seed,
+            "model": config.model.model_dump(mode="json"),
+            "augment": config.augment.model_dump(mode="json"),
+            "train": config.train.model_dump(mode="json"),
+            "regions": regions,
+            "validation": validation,
+        }
+
+    def run(self, job: Job, progress: Progress) -> StageReport:
+        """Train, or go on training, in the staging folder."""
+        from local_shape_descriptors.trainer import train
+
+        config = settings_of(job)
+        trained = train(
+            training_volumes(config),
+            job.staging,
+            config.model,
+            config.train,
+            config.augment,
+            seed=config.seed,
+            execution=config.execution.train,
+            validate=validation(config),
+            progress=progress,
+            user_config=config.model_dump(mode="json"),
+        )
+        best = job.staging / "checkpoints" / BEST
+        if trained.checkpoint != best:
+            shutil.copyfile(trained.checkpoint, best)
+        return StageReport(
+            figures={
+                "iterations": config.train.iterations,
+                "best_iteration": trained.iteration,
+                "iterations_per_second": trained.iterations_per_second,
+                "waiting_for_data": trained.waiting_for_data,
+                **trained.metrics,
+            }
+        )
+
+
+def training_volumes(config: Settings) -> list[TrainingVolume]:
+    """Return the ground truth to train on: the training region of every volume that has labels there."""
+    from local_shape_descriptors.trainer import TrainingVolume
+
+    volumes = []
+    for name in config.scored_with("train"):
+        settings = config.volume(name)
+        if settings.raw is None:
+            raise ConfigError(f"volumes.{name} has a training region but no raw")
+        volumes.append(
+            TrainingVolume(
+                settings.raw,
+                str(settings.labels),
+                settings.labels_mask,
+                region=settings.region_roi("train"),
+                background_labelled=settings.background_labelled,
+                weight=settings.weight,
+                voxel_size_nm=settings.voxel_size_nm,
+                name=f"volumes.{name}",
+            )
+        )
+    return volumes
+
+
+def validation(config: Settings) -> Validate | None:
+    """Return the function that segments the validation regions with a network and scores the result.
+
+    Every region is predicted with the real context around it and segmented in memory at all
+    thresholds; the figures are means over the regions, each at its own best threshold.
+    """
+    names = config.scored_with("validation")
+    if not names:
+        return None
+
+    def validate(network: Network, iteration: int) -> dict[str, float]:
+        from local_shape_descriptors.validation import score_network
+
+        scores = [score_network(config, name, network) for name in names]
+        return {key: sum(each[key] for each in scores) / len(scores) for key in scores[0]}
+
+    return validate

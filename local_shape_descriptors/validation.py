@@ -1,0 +1,64 @@
+"""Validate a network by really segmenting a region."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from funlib.geometry import Coordinate, Roi
+from numpy.typing import NDArray
+
+from catena.inference import Predictor
+from catena.networks import Network
+from local_shape_descriptors.config import LocalShapeDescriptorsConfig
+from local_shape_descriptors.evaluation import segment_in_memory, sweep_segmentation
+from local_shape_descriptors.predicter import prediction_precision
+from local_shape_descriptors.scoring import Truth
+
+
+def score_network(config: LocalShapeDescriptorsConfig, volume: str, network: Network) -> dict[str, float]:
+    """Predict and segment the validation region of a volume and score it at its best threshold.
+
+    Returns
+    -------
+    dict
+        ``voi_sum``, ``voi_split``, ``voi_merge`` (bits), ``adapted_rand_error``, ``threshold``. A model
+        without affinities gets ``voi_sum`` = mean squared error of its descriptors instead, which is
+        what there is to choose by.
+    """
+    truth = Truth(config, volume, "validation")
+    geometry = truth.geometry
+    device = next(network.parameters()).device
+    predictor = Predictor(network, device=device, precision=prediction_precision(config, str(device)))
+    raw = geometry.open(str(config.volume(volume).raw), voxel_size_nm=config.volume(volume).voxel_size_nm)
+
+    def read(begin_vox: Coordinate, shape_vox: Coordinate) -> NDArray[Any]:
+        roi = Roi(raw.offset + begin_vox * raw.voxel_size, shape_vox * raw.voxel_size)
+        return raw.read(roi, outside="reflect")
+
+    begin = (truth.roi.begin - raw.offset) // raw.voxel_size
+    predicted = predictor.block(read, begin, truth.roi.shape // raw.voxel_size)
+    if "affinities" not in predicted:
+        return {"voi_sum": descriptor_error(config, truth, predicted["lsds"])}
+    offsets = tuple(Coordinate(each) for each in config.model.neighbourhood)
+    made = segment_in_memory(config, predicted["affinities"], offsets, geometry.voxel_size)
+    sweep = sweep_segmentation(config, made, truth)
+    best = sweep.at(sweep.best_threshold)
+    return {
+        "voi_sum": best.voi_sum,
+        "voi_split": best.voi_split,
+        "voi_merge": best.voi_merge,
+        "adapted_rand_error": best.adapted_rand_error,
+        "threshold": sweep.best_threshold,
+    }
+
+
+def descriptor_error(config: LocalShapeDescriptorsConfig, truth: Truth, predicted: NDArray[np.uint8]) -> float:
+    """Return the mean squared error of predicted descriptors on the labelled voxels of a region."""
+    from catena.targets import shape_descriptors
+
+    labels = truth.read(truth.roi)
+    sigma = config.model.lsd_sigma_nm * truth.geometry.units_per_nm
+    target = shape_descriptors(labels, truth.geometry.voxel_size, sigma, config.model.lsd_downsample)
+    error = (predicted.astype(np.float32) / 255 - target) ** 2
+    return float(error[:, labels > 0].mean())
