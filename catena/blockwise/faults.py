@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import signal
 from collections import Counter
+from pathlib import Path
 
 FAULT_VARIABLE = "CATENA_FAULT"
+ONCE_VARIABLE = "CATENA_FAULT_ONCE"
 
 _passed: Counter[str] = Counter()
 
@@ -14,9 +16,10 @@ _passed: Counter[str] = Counter()
 def fault_point(name: str) -> None:
     """Kill this process (SIGKILL) if the environment variable ``CATENA_FAULT`` names this point; else do nothing.
 
-    The variable holds ``NAME`` or ``NAME:NTH``: the process dies when it passes the point for the
-    NTH time (the first by default). Points lie between the steps in which a block is committed: arrays, graph
-    rows, done mark.
+    The variable holds ``NAME`` or ``NAME:NTH``: the process dies when it passes the point for the NTH time
+    (the first by default). Points lie between the steps in which a block is committed: arrays, graph rows, done mark.
+    If ``CATENA_FAULT_ONCE`` names a folder, only the first process that gets there dies, and leaves an empty file
+    ``NAME`` in it: the sign that the point was hit.
 
     Parameters
     ----------
@@ -30,5 +33,16 @@ def fault_point(name: str) -> None:
     if wanted_name != name:
         return
     _passed[name] += 1
-    if _passed[name] == int(count or 1):
+    if _passed[name] == int(count or 1) and _first(name):
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _first(name: str) -> bool:
+    folder = os.environ.get(ONCE_VARIABLE)
+    if not folder:
+        return True
+    try:
+        (Path(folder) / name).touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True

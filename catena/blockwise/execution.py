@@ -1,0 +1,60 @@
+"""Where and how a blockwise stage runs; never part of a result's fingerprint."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from pydantic import ConfigDict, Field
+
+from catena.config import Config
+
+
+def available_cores() -> int:
+    """Return the number of cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class ExecutionConfig(Config):
+    """How the blocks of a stage are worked through."""
+
+    launcher: str = Field("local", description="How workers are started: `local` (processes on this machine).")
+    workers: int = Field(
+        default_factory=available_cores, ge=1, description="Processes at work at once; by default one per core."
+    )
+    cores_per_worker: int = Field(1, ge=1, description="Threads a worker may use in its kernels.")
+    timeout_s: float = Field(
+        3600.0, gt=0, description="A block that takes longer is given up and its worker killed, in seconds."
+    )
+    max_retries: int = Field(2, ge=0, description="How often a failed block is tried again before it is given up.")
+    max_worker_restarts: int = Field(
+        50, ge=0, description="How many workers may die before the stage is given up as a whole."
+    )
+    host: str | None = Field(
+        None, description="Address of this machine that workers connect to; only launchers that span hosts need it."
+    )
+
+
+class ExecutionConfigs(Config):
+    """The section `execution`: a `default`, and for any stage what differs from it.
+
+    >>> configs = ExecutionConfigs.parse({"default": {"workers": 4}, "predict": {"timeout_s": 60}})
+    >>> configs.for_stage("predict").workers, configs.for_stage("fragments").timeout_s
+    (4, 3600.0)
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, ExecutionConfig] = Field(init=False)
+
+    default: ExecutionConfig = Field(default_factory=ExecutionConfig, description="What holds for every stage.")
+
+    def for_stage(self, stage: str) -> ExecutionConfig:
+        """Return the settings of `stage`: those of its own section over those of `default`."""
+        own = self.stages.get(stage)
+        set_values: dict[str, Any] = self.default.model_dump(exclude_unset=True)
+        return ExecutionConfig.model_validate(set_values | (own.model_dump(exclude_unset=True) if own else {}))
+
+    @property
+    def stages(self) -> dict[str, ExecutionConfig]:
+        """Sections by stage name, without `default`; the caller checks that there are such stages."""
+        return dict(self.__pydantic_extra__ or {})

@@ -1,0 +1,79 @@
+"""Entries for the workers of the tests; they stand in a module of their own, as a worker must import them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from catena.arrays import open_array
+from catena.blockwise import Block, ProcessBlock, fault_point
+
+
+def visit(arguments: dict[str, Any]) -> ProcessBlock:
+    """Append a line to a file per block; misbehave where the arguments say so."""
+    out = Path(arguments["out"])
+
+    def process(block: Block) -> None:
+        if block.index in arguments.get("poisoned", ()):
+            raise ValueError(f"block {block.index} is poisoned")
+        if block.index in arguments.get("deadly", ()):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if block.index in arguments.get("deadly_once", ()) and not (out / "killed").exists():
+            (out / "killed").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        if block.index in arguments.get("endless", ()):
+            time.sleep(60)
+        time.sleep(arguments.get("sleep_s", 0.0))
+        with (out / f"{block.index}.block").open("a") as file:
+            file.write(f"{block.write_roi} {block.read_roi}\n")
+
+    return process
+
+
+def smooth(arguments: dict[str, Any]) -> ProcessBlock:
+    """Sum every voxel's 3³ neighbourhood: needs one voxel of context, zero outside the volume."""
+    source, target = open_array(arguments["source"]), open_array(arguments["target"], mode="r+")
+
+    def process(block: Block) -> None:
+        values = source.read(block.read_roi, outside="zero").astype(np.uint32)
+        for axis in range(3):
+            values = values + np.roll(values, 1, axis) + np.roll(values, -1, axis)
+        fault_point("smooth.before_arrays")
+        target.write(block.write_roi, values[block.core])
+        fault_point("smooth.after_arrays")
+        time.sleep(arguments.get("sleep_s", 0.0))
+
+    return process
+
+
+class Closing:
+    """A process that notes being opened and closed."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+
+    def __enter__(self) -> Closing:
+        (self.out / "opened").touch()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        (self.out / "closed").touch()
+
+    def __call__(self, block: Block) -> None:
+        threads = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")}
+        (self.out / f"{block.index}.threads").write_text(str(threads))
+
+
+def closing(arguments: dict[str, Any]) -> ProcessBlock:
+    """Return a process that is a context manager."""
+    return Closing(Path(arguments["out"]))
+
+
+def unable(arguments: dict[str, Any]) -> ProcessBlock:
+    """Fail to set up."""
+    raise RuntimeError("no such checkpoint: " + arguments["out"])
