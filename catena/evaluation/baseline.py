@@ -24,7 +24,7 @@ _TRUNCATE = 3.0
 class BaselineConfig(Config):
     """Smoothing and normalisation of the baseline."""
 
-    sigma_nm: float = Field(16.0, ge=0, description="Standard deviation of the Gaussian blur, nm")
+    sigma_nm: float = Field(8.0, ge=0, description="Standard deviation of the Gaussian blur, nm")
     low_percentile: float = Field(
         1.0, ge=0, lt=100, description="Smoothed intensity that counts as membrane: affinity 0"
     )
