@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 from funlib.geometry import Coordinate, Roi
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catena.blockwise import BlockGrid
@@ -20,6 +20,7 @@ def grids(draw: st.DrawFn) -> BlockGrid:
     return BlockGrid(roi, voxel_size, three(1, 6), three(0, 3))
 
 
+@settings(deadline=None, max_examples=50)
 @given(grids())
 def test_every_voxel_is_written_by_exactly_one_block(grid: BlockGrid) -> None:
     owner = np.full(tuple(grid.roi.shape // grid.voxel_size), -1)
@@ -32,6 +33,7 @@ def test_every_voxel_is_written_by_exactly_one_block(grid: BlockGrid) -> None:
     assert len(np.unique(owner)) == len(grid)
 
 
+@settings(deadline=None, max_examples=50)
 @given(grids(), st.data())
 def test_finds_the_blocks_of_a_region(grid: BlockGrid, data: st.DataObject) -> None:
     offset = data.draw(st.tuples(*[st.integers(-40, 60)] * 3))
@@ -41,6 +43,7 @@ def test_finds_the_blocks_of_a_region(grid: BlockGrid, data: st.DataObject) -> N
     assert grid.blocks_intersecting(roi).tolist() == expected
 
 
+@settings(deadline=None, max_examples=50)
 @given(grids())
 def test_context_and_core(grid: BlockGrid) -> None:
     for block in grid:
@@ -53,6 +56,7 @@ def test_context_and_core(grid: BlockGrid) -> None:
         assert grid.index_at(block.write_roi.begin) == grid.index_at(block.write_roi.end - 1) == block.index
 
 
+@settings(deadline=None, max_examples=50)
 @given(grids())
 def test_survives_json(grid: BlockGrid) -> None:
     assert BlockGrid.from_json(json.loads(json.dumps(grid.to_json()))) == grid

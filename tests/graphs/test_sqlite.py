@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis.extra import numpy as npst
 
 from catena.errors import ConfigError, OutputError, StoreError
@@ -108,6 +108,7 @@ def test_a_damaged_blob(tmp_path: Path) -> None:
             store.read("sums")
 
 
+@settings(deadline=None)
 @given(
     npst.arrays(npst.integer_dtypes() | npst.floating_dtypes() | npst.boolean_dtypes(), npst.array_shapes(min_side=0))
 )
