@@ -26,7 +26,7 @@ class Contingency:
     """Exact, sparse counts of (segmentation id, truth id) pairs; voxels of truth 0 are ignored.
 
     Counts are integers and do not depend on the order or the shape of the blocks that were added.
-    Memory grows with the number of distinct pairs (48 bytes each at most), not with the voxels.
+    Memory grows with the number of distinct pairs (50 to 100 bytes each), not with the voxels.
 
     Examples
     --------
@@ -141,7 +141,7 @@ class Contingency:
         taken = np.flatnonzero(self._counts)
         segmentation, truth = np.ascontiguousarray(self._keys[taken].T)
         counts = self._counts[taken]
-        self._keys = np.zeros((4 * len(self._keys), 2), np.uint64)
+        self._keys = np.zeros((2 * len(self._keys), 2), np.uint64)
         self._counts = np.zeros(len(self._keys), np.int64)
         _, self._used = _count(segmentation, truth, counts, 0, self._keys, self._counts, 0)
 
