@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from catena.networks.config import NetworkConfig, UNetConfig
+from catena.networks.config import NetworkConfig, UNetConfig, architecture_differences
 from catena.networks.shapes import UNetShapes
 from catena.networks.voxel_size import unet_for_voxel_size
 
@@ -24,6 +24,7 @@ __all__ = [
     "NetworkConfig",
     "UNetConfig",
     "UNetShapes",
+    "architecture_differences",
     "build_network",
     "unet_for_voxel_size",
     "weighted_mse",

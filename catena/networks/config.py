@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -117,3 +118,20 @@ class NetworkConfig(Config):
         if wrong:
             raise ValueError(f"a head's name must be a plain identifier, found {wrong}")
         return self
+
+
+def architecture_differences(found: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str = "") -> str:
+    """Name the settings in which two dumped network configurations differ; empty if they are equal.
+
+    >>> architecture_differences({"unet": {"growth": 2}}, {"unet": {"growth": 3}})
+    'unet.growth is 2, not 3'
+    """
+    lines = []
+    for key in sorted({*found, *wanted}):
+        there, here = found.get(key), wanted.get(key)
+        if isinstance(there, Mapping) and isinstance(here, Mapping):
+            below = architecture_differences(there, here, f"{prefix}{key}.")
+            lines += [below] if below else []
+        elif there != here:
+            lines.append(f"{prefix}{key} is {there}, not {here}")
+    return "; ".join(lines)

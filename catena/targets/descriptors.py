@@ -116,10 +116,12 @@ def _descriptors(
     tables = np.zeros((3, kernels[2].shape[1] + 1))
     np.cumsum(kernels[2], axis=1, out=tables[:, 1:])
     floors = (VARIANCE_FLOOR_NM2 / np.square(sigma)).astype(np.float32)
-    single = tuple(each.astype(np.float32) for each in kernels)
+    z, y, x = (each.astype(np.float32) for each in kernels)
 
     def fill(chosen: NDArray[np.int64]) -> None:
-        fill_descriptors(dense, strided, np.array(steps), chosen, boxes, single, tables.astype(np.float32), floors, out)
+        fill_descriptors(
+            dense, strided, np.array(steps), chosen, boxes, (z, y, x), tables.astype(np.float32), floors, out
+        )
 
     # Largest first, dealt out in turn, so that threads end at about the same time.
     order = np.argsort(-np.prod(boxes[1:, 3:] - boxes[1:, :3], axis=1), kind="stable") + 1
