@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from catena.errors import GeometryError
 
-LARGEST_ID = 2**63 - 1
+LARGEST_ID = 2**63 - 1  # SQLite, PostgreSQL and MongoDB all have signed 64-bit integers only
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,11 @@ class WorkerJob:
     grid: BlockGrid
     folder: Path
 
+    @property
+    def stage(self) -> str:
+        """Last part of the name (``fragments`` of ``medulla.fragments``), with which fault points begin."""
+        return self.name.rpartition(".")[2]
+
     def write(self) -> Path:
         """Write ``job.json`` into the folder and return its path."""
         values = {

@@ -54,7 +54,8 @@ def run_blockwise(
     Parameters
     ----------
     name
-        The stage, for messages, fault points and status.
+        The stage, for messages and status. The engine passes the fault points ``STAGE.before_done_mark``,
+        ``STAGE.after_done_mark`` (in workers) and ``STAGE.master``; STAGE is what follows the last dot.
     grid
         The blocks; the same on every rerun in `folder`.
     worker
@@ -190,7 +191,11 @@ class _Run:
     def _worker(self, launcher: Launcher, context: Any) -> None:
         """Run one worker to its end, in a thread of the scheduler; raising tells it that the worker died."""
         worker_id = int(context["worker_id"])
-        ended = launcher.work(worker_id, context.to_env())
+        try:
+            ended = launcher.work(worker_id, context.to_env())
+        except OSError as error:
+            self.setup_failure = f"no worker can be started: {error}"
+            raise
         self.any_ready |= is_ready(self.job.folder, worker_id)
         if ended.code == 0 or self.stopping:
             return
@@ -209,7 +214,7 @@ class _Run:
             return
         done = int(self.marks.done().sum())
         if done > self.resumed:
-            fault_point(f"{self.job.name}.master")
+            fault_point(f"{self.job.stage}.master")
         if progress is not None:
             remark = f"{self.states.failed} failed" if self.states.failed else ""
             progress(float(done + self.states.failed), float(len(self.job.grid) - self.skipped), remark)
@@ -313,7 +318,7 @@ def _cause_of(ended: WorkerExit, timeout_s: float) -> str:
     if ended.code == -signal.SIGKILL:
         return "was killed (SIGKILL), perhaps for using too much memory"
     if ended.code < 0:
-        return f"was killed ({signal.Signals(-ended.code).name})"
+        return f"was killed ({signal.strsignal(-ended.code)})"
     return f"ended with exit code {ended.code}"
 
 

@@ -103,7 +103,7 @@ def read_status(folder: str | Path) -> BlockwiseStatus | None:
     left = total - ended - noted["skipped"] - noted["failed"]
     return BlockwiseStatus(
         name=noted["name"],
-        state=_state(noted),
+        state="finished" if left == 0 and not noted["failed"] else _state(noted),
         total=total,
         done=ended,
         failed=noted["failed"],

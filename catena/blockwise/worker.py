@@ -59,8 +59,8 @@ def _work_until_failure(job: WorkerJob, client: Any, process: ProcessBlock, note
                 # not by raising: Daisy would send the traceback on and print it in the master's terminal
                 acquired.status = daisy.BlockStatus.FAILED
             else:
-                fault_point(f"{job.name}.before_done_mark")
-        fault_point(f"{job.name}.after_done_mark")
+                fault_point(f"{job.stage}.before_done_mark")
+        fault_point(f"{job.stage}.after_done_mark")
         note.working_on(None)
         if failed:
             return True

@@ -11,12 +11,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from catena.blockwise.blocks import LARGEST_ID
 from catena.errors import StoreError, nearest_names
 
 Columns = Mapping[str, NDArray[Any]]
 """One array per column, all of the same length; the only form in which rows cross a store's interface."""
 
-LARGEST_ID = 2**63 - 1  # SQLite, PostgreSQL and MongoDB all have signed 64-bit integers only
 BLOCK = "block"
 
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
@@ -137,7 +137,8 @@ def _fitted(values: NDArray[Any], dtype: np.dtype[Any], where: str) -> NDArray[A
     if array.shape[1:] != dtype.shape or array.ndim == 0:
         raise StoreError(f"{where}: expected an array of shape {('n', *dtype.shape)}, found {array.shape}")
     base = dtype.base
-    if array.dtype.kind not in _KINDS or (array.dtype.kind == "f") != (base.kind == "f"):
+    kinds = {"f": "f", "b": "b"}.get(base.kind, "biu")  # what becomes this kind without loss, if in range
+    if array.dtype.kind not in kinds:
         raise StoreError(f"{where}: expected {base}, found {array.dtype}")
     if base.kind == "f":
         missing = int(np.isnan(array).sum())

@@ -80,11 +80,11 @@ class SQLiteStore:
             self._connection.execute(setting)
         if mode == "a":
             _switch_to_wal(self._connection, patience_s)
+        known = self._connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'catena_metadata'").fetchone()
+        if mode == "a" and known is None:
             with self.transaction():
                 for statement in _CATALOGUE:
                     self._connection.execute(statement)
-        else:
-            self._connection.execute("SELECT count(*) FROM sqlite_master")
 
     @property
     def url(self) -> str:
@@ -96,22 +96,27 @@ class SQLiteStore:
     def create(self, table: str, schema: TableSchema) -> None:
         """Make an empty table; nothing happens if it is there with the same schema, refused if with another."""
         check_table_name(table)
-        with self._doing(f"creating table {table!r}"), self.transaction():
-            found = self._catalogued(table)
-            if found is not None:
-                self._require_same(table, found[1], schema)
+        with self._doing(f"creating table {table!r}"):
+            if self._is_there(table, schema):
                 return
-            cursor = self._connection.execute(
-                "INSERT INTO catena_tables (name, schema) VALUES (?, ?)", (table, schema.to_json())
-            )
-            self._table(table, schema, cast(int, cursor.lastrowid)).create(self._connection)
+            with self.transaction():
+                if not self._is_there(table, schema):  # nobody else was faster
+                    self._create(table, schema)
 
-    def _require_same(self, table: str, found: TableSchema, wanted: TableSchema) -> None:
-        if found != wanted:
+    def _create(self, table: str, schema: TableSchema) -> None:
+        cursor = self._connection.execute(
+            "INSERT INTO catena_tables (name, schema) VALUES (?, ?)", (table, schema.to_json())
+        )
+        self._table(table, schema, cast(int, cursor.lastrowid)).create(self._connection)
+
+    def _is_there(self, table: str, schema: TableSchema) -> bool:
+        found = self._catalogued(table)
+        if found is not None and found[1] != schema:
             raise StoreError(
-                f"{self.path}: table {table!r} is there with another schema: found {found.to_json()}, expected "
-                f"{wanted.to_json()}; drop the table, or redo the stage that writes it"
+                f"{self.path}: table {table!r} is there with another schema: found {found[1].to_json()}, expected "
+                f"{schema.to_json()}; drop the table, or redo the stage that writes it"
             )
+        return found is not None
 
     def schema(self, table: str) -> TableSchema:
         """Return the schema `table` was created with."""

@@ -27,10 +27,8 @@ _REMEDIES: dict[str, tuple[type[CatenaError], str]] = {
 def explain(error: sqlite3.Error, path: Path, doing: str) -> CatenaError:
     """Return the error to raise instead of `error`, which SQLite raised on `path` while `doing` something."""
     name = getattr(error, "sqlite_errorname", None) or ""
-    kind, remedy = StoreError, "see the message of SQLite"
-    for prefix, found in _REMEDIES.items():
-        if name.startswith(prefix):
-            kind, remedy = found  # type: ignore[assignment]
+    found = [each for prefix, each in _REMEDIES.items() if name.startswith(prefix)]
+    kind, remedy = found[0] if found else (StoreError, "see the message of SQLite")
     return kind(f"{path}: {doing} failed, {error}: {remedy}")
 
 

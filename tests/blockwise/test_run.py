@@ -16,7 +16,7 @@ from catena.blockwise import (
     read_status,
     run_blockwise,
 )
-from catena.errors import ConfigError, GeometryError, StageError
+from catena.errors import ConfigError, GeometryError, OutputError, StageError
 
 Visit = Callable[..., BlockwiseReport]
 
@@ -129,6 +129,12 @@ def test_another_grid_in_the_same_folder(visit: Visit, entries: Path, grid: Bloc
     other = BlockGrid(grid.roi, grid.voxel_size, Coordinate(5, 4, 4), grid.context_vox)
     with pytest.raises(StageError, match="another grid of blocks"):
         run_blockwise("visit", other, WorkerSpec("blockwise_entries:visit"), tmp_path / "stage", ExecutionConfig())
+
+
+def test_a_folder_that_cannot_be_written(entries: Path, grid: BlockGrid, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match=r"cannot write .*job.json"):
+        run_blockwise("visit", grid, WorkerSpec("blockwise_entries:visit"), tmp_path / "file/stage", ExecutionConfig())
 
 
 def test_unknown_launcher(visit: Visit) -> None:

@@ -242,6 +242,12 @@ def test_refuses_columns_that_do_not_fit(store: GraphStore, columns: Columns, me
     same(store.read("edges"), edges((7, 8, 0.5)))
 
 
+def test_refuses_numbers_for_a_flag(store: GraphStore) -> None:
+    store.create("flags", TableSchema({"id": "uint64", "root": "bool"}, key=("id",)))
+    with pytest.raises(StoreError, match="expected bool, found int64"):
+        store.write_block("flags", 0, {"id": np.array([1]), "root": np.array([2])})
+
+
 def test_refuses_a_key_that_another_block_owns(store: GraphStore) -> None:
     store.create("edges", EDGES)
     store.write_block("edges", 0, edges((1, 2, 0.5)))
