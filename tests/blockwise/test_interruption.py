@@ -132,9 +132,10 @@ def test_a_killed_master_leaves_no_workers(start: Start, volume: Path) -> None:
     assert finish(start, volume) == f"REPORT {BLOCKS} {kept}\n"
 
 
-def test_workers_end_when_the_master_dies_before_they_are_set_up(start: Start, volume: Path) -> None:
+@pytest.mark.parametrize("until", ["started", "working"])
+def test_workers_die_with_the_master_at_once(start: Start, volume: Path, until: str) -> None:
     master = start(sleep_s=30)
-    wait_for(lambda: workers(volume))
+    wait_for(lambda: workers(volume) if until == "started" else len(list((volume / "stage/running").glob("*"))) == 2)
     master.kill()
     master.communicate()
     wait_for(lambda: not workers(volume), seconds=5)
