@@ -160,7 +160,10 @@ class Inputs(Config):
 
 
 class Execution(Config):
-    """Where and how stages run; never part of a fingerprint. A stage's section differs from `default` where it says so."""
+    """Where and how stages run; never part of a fingerprint.
+
+    A stage's section says only what differs from `default`.
+    """
 
     default: ExecutionConfig = ExecutionConfig()
     train: TrainExecution = TrainExecution()

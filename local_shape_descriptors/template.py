@@ -63,7 +63,10 @@ LABELLED = """\
 
 UNLABELLED = """\
     # labels: data.zarr/volumes/labels/neuron_ids        (to train: one id per neuron, 0 = unlabelled)
-    # regions: {{train: {{z: [0, {train}]}}, validation: {{z: [{train}, {validation}]}}, test: {{z: [{validation}, {depth}]}}}}
+    # regions:                     (voxels, half open; the threshold is chosen on validation, reported on test)
+    #   train: {{z: [0, {train}]}}
+    #   validation: {{z: [{train}, {validation}]}}
+    #   test: {{z: [{validation}, {depth}]}}
 
 inputs:
   checkpoint: path/to/checkpoint.pt # a trained network; without labels there is nothing to train on

@@ -51,7 +51,7 @@ class TrainStage(Stage):
         }
 
     def settings(self, config: Settings, volume: str) -> Mapping[str, Any]:
-        """Return model, augmentation, schedule, seed, regions and, since it chooses the best, how validation segments."""
+        """Return all that the weights depend on; validation chooses the best of them, so how it segments counts."""
         regions = {
             name: {region: each.regions[region].model_dump(mode="json") for region in sorted(each.regions)}
             for name, each in config.volumes.items()

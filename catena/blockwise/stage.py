@@ -66,7 +66,7 @@ class BlockwiseStage(Stage):
         report = run_blockwise(
             f"{job.volume}.{self.name}",
             grid,
-            WorkerSpec(ENTRY, {"job": job.spec()}),
+            WorkerSpec(ENTRY, job.spec()),
             tracking_folder(job),
             self.execution(job.config),
             skip=self.skip(job, grid),
@@ -91,9 +91,9 @@ def tracking_folder(job: Job) -> Path:
     return job.staging / "blockwise"
 
 
-def open_block_function(job: Mapping[str, Any]) -> BlockFunction:
+def open_block_function(spec: Mapping[str, Any]) -> BlockFunction:
     """Entry point of a worker: rebuild the job from plain values and open its block function."""
-    stage, rebuilt = job_from_spec(job)
+    stage, rebuilt = job_from_spec(spec)
     if not isinstance(stage, BlockwiseStage):
         raise TypeError(f"stage {stage.name} of task {rebuilt.task} has no blocks")
     return stage.block_function(rebuilt)
