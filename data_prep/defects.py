@@ -73,4 +73,5 @@ def _choose(rng: np.random.Generator, count: int, share: float) -> NDArray[np.in
 
 def _jump(rng: np.random.Generator, largest: int) -> NDArray[np.int64]:
     """Return a y, x displacement of 2 to `largest` voxels along each axis."""
-    return rng.integers(2, largest + 1, 2) * rng.choice(np.array([-1, 1]), 2)
+    jump: NDArray[np.int64] = rng.integers(2, largest + 1, 2) * rng.choice(np.array([-1, 1]), 2)
+    return jump

@@ -61,7 +61,7 @@ def draw_look(scene: Scene, organelles: Mitochondria, voxel_nm: NDArray[np.float
         mitochondria=_mitochondrion_tubes(scene, organelles),
         cells=_draw_cells(scene, seed),
         tile=noise_tile(seed),
-        blur_nm=float(np.hypot(5.0, 0.8 * voxel_nm[1:].mean())),
+        blur_nm=float(np.hypot(5.0, 0.65 * voxel_nm[1:].mean())),
         thickness_nm=float(voxel_nm[0]),
     )
 
@@ -70,7 +70,7 @@ def _draw_cells(scene: Scene, seed: int) -> NDArray[np.float64]:
     rng = np.random.default_rng([seed, 5])
     size = scene.neurites + 1
     dark = rng.random(size) < _DARK
-    level = np.where(dark, rng.normal(112.0, 7.0, size), rng.normal(156.0, 11.0, size))
+    level = np.where(dark, rng.normal(117.0, 6.0, size), rng.normal(158.0, 11.0, size))
     level[0] = 140.0
     granules = rng.uniform(6.0, 26.0, size) * np.where(scene.kind == NeuriteKind.AXON, 0.7, 1.0)
     filaments, reticulum = rng.uniform(3.0, 9.0, size), rng.uniform(15.0, 55.0, size)

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from data_prep.scene import NeuriteKind, Scene
 
-_RADIUS_NM = (44.0, 150.0)
+_RADIUS_NM = (38.0, 150.0)
 _LENGTH_NM = (350.0, 1100.0)
-_EVERY_NM = {NeuriteKind.TRUNK: 500.0, NeuriteKind.DENDRITE: 900.0, NeuriteKind.AXON: 1500.0}
-_CLEARANCE_NM = 22.0  # cytoplasm between a mitochondrion and the plasma membrane
+_EVERY_NM = {NeuriteKind.TRUNK: 450.0, NeuriteKind.DENDRITE: 600.0, NeuriteKind.AXON: 900.0}
+_CLEARANCE_NM = 19.0  # cytoplasm between a mitochondrion and the plasma membrane
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def _chain(
     if len(points) < 3:
         return None
     room = calibre.min() - _CLEARANCE_NM
-    radius = min(room * rng.uniform(0.55, 0.9), rng.uniform(70.0, _RADIUS_NM[1]))
+    radius = min(room * rng.uniform(0.65, 0.95), rng.uniform(70.0, _RADIUS_NM[1]))
     if radius < _RADIUS_NM[0]:
         return None
     aside = np.cross(points[-1] - points[0], rng.normal(size=3))

@@ -6,9 +6,10 @@ their length, bends are smoothed. Nodes are visited in a fixed order, so the res
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from catena.segmentation.compiled import kernel
 
 _ROUNDS = 8
 _STEPS = 8
@@ -59,7 +60,7 @@ def _close_pairs(
     return found
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _find_pairs(
     nodes: NDArray[np.float64],
     radius: NDArray[np.float64],
@@ -69,7 +70,7 @@ def _find_pairs(
     order: NDArray[np.int64],
     first: NDArray[np.int64],
     found: NDArray[np.int64],
-) -> int:  # pragma: no cover - compiled
+) -> int:
     """Count close pairs and write them into `found` while it has room; the thicker node does the looking."""
     count = 0
     for i in range(len(nodes)):
@@ -91,7 +92,7 @@ def _find_pairs(
     return count
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _relax(
     nodes: NDArray[np.float64],
     radius: NDArray[np.float64],
@@ -101,7 +102,7 @@ def _relax(
     low: float,
     high: NDArray[np.float64],
     steps: int,
-) -> None:  # pragma: no cover - compiled
+) -> None:
     for _ in range(steps):
         for p in range(len(pairs)):
             _push_apart(nodes, radius, pairs[p, 0], pairs[p, 1])
@@ -113,8 +114,8 @@ def _relax(
                 nodes[i, axis] = min(max(nodes[i, axis], low), high[axis])
 
 
-@numba.njit(cache=True, nogil=True)
-def _push_apart(nodes: NDArray[np.float64], radius: NDArray[np.float64], i: int, j: int) -> None:  # pragma: no cover
+@kernel
+def _push_apart(nodes: NDArray[np.float64], radius: NDArray[np.float64], i: int, j: int) -> None:
     dz, dy, dx = nodes[j, 0] - nodes[i, 0], nodes[j, 1] - nodes[i, 1], nodes[j, 2] - nodes[i, 2]
     distance = np.sqrt(dz * dz + dy * dy + dx * dx)
     overlap = radius[i] + radius[j] - distance
@@ -131,8 +132,8 @@ def _push_apart(nodes: NDArray[np.float64], radius: NDArray[np.float64], i: int,
     nodes[j, 2] += to_j * dx
 
 
-@numba.njit(cache=True, nogil=True)
-def _smooth(nodes: NDArray[np.float64], links: NDArray[np.int64]) -> None:  # pragma: no cover - compiled
+@kernel
+def _smooth(nodes: NDArray[np.float64], links: NDArray[np.int64]) -> None:
     """Straighten: where two links follow each other along a path, draw their joint towards the middle."""
     for k in range(1, len(links)):
         before, joint, after = links[k - 1, 0], links[k, 0], links[k, 1]
@@ -143,10 +144,8 @@ def _smooth(nodes: NDArray[np.float64], links: NDArray[np.int64]) -> None:  # pr
             nodes[joint, axis] += 0.15 * (middle - nodes[joint, axis])
 
 
-@numba.njit(cache=True, nogil=True)
-def _keep_length(
-    nodes: NDArray[np.float64], radius: NDArray[np.float64], i: int, j: int, rest: float
-) -> None:  # pragma: no cover - compiled
+@kernel
+def _keep_length(nodes: NDArray[np.float64], radius: NDArray[np.float64], i: int, j: int, rest: float) -> None:
     dz, dy, dx = nodes[j, 0] - nodes[i, 0], nodes[j, 1] - nodes[i, 1], nodes[j, 2] - nodes[i, 2]
     distance = np.sqrt(dz * dz + dy * dy + dx * dx)
     if distance < 1e-6:

@@ -8,10 +8,10 @@ same however the volume is cut into slabs.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from catena.segmentation.compiled import kernel
 from data_prep.look import (
     ALONG,
     CRISTAE,
@@ -35,7 +35,7 @@ _GAP_NM = 34.0  # further than this from every tube lies extracellular space
 _BILAYER_NM = 8.5  # distance of a cell's own membrane from the boundary between two cells
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def render(
     look: Look,
     voxel_nm: NDArray[np.float64],
@@ -44,7 +44,7 @@ def render(
     grey: NDArray[np.float32],
     owner: NDArray[np.int32],
     organelle: NDArray[np.int32],
-) -> None:  # pragma: no cover - compiled
+) -> None:
     """Fill ``(z, y, x)`` arrays for the sections from `begin` on.
 
     Parameters
@@ -57,9 +57,9 @@ def render(
         Outputs: noise-free grey level, neurite (0 = extracellular) and mitochondrion (0 = none).
     """
     nz, ny, nx = grey.shape
-    bz = max(1, int(round(_BLOCK_NM / voxel_nm[0])))
-    by = max(1, int(round(_BLOCK_NM / voxel_nm[1])))
-    bx = max(1, int(round(_BLOCK_NM / voxel_nm[2])))
+    bz = max(1, round(_BLOCK_NM / voxel_nm[0]))
+    by = max(1, round(_BLOCK_NM / voxel_nm[1]))
+    bx = max(1, round(_BLOCK_NM / voxel_nm[2]))
     places = np.empty((bz * by * bx, 3))
     near = np.empty(look.neurites.rows.shape)
     near_mito = np.empty(look.mitochondria.rows.shape)
@@ -84,7 +84,7 @@ def render(
                 )
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _fill_block(
     near: NDArray[np.float64],
     near_mito: NDArray[np.float64],
@@ -96,7 +96,7 @@ def _fill_block(
     grey: NDArray[np.float32],
     owner: NDArray[np.int32],
     organelle: NDArray[np.int32],
-) -> None:  # pragma: no cover - compiled
+) -> None:
     count = 0
     for z in range(grey.shape[0]):
         for y in range(grey.shape[1]):
@@ -109,7 +109,7 @@ def _fill_block(
                 count += 1
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _bend_block(
     tile: NDArray[np.float32],
     voxel_nm: NDArray[np.float64],
@@ -117,7 +117,7 @@ def _bend_block(
     corner: tuple[int, int, int, int],
     shape: tuple[int, int, int],
     places: NDArray[np.float64],
-) -> int:  # pragma: no cover - compiled
+) -> int:
     """Write the bent centres of a block's voxels and return how many there are."""
     begin, z0, y0, x0 = corner
     count = 0
@@ -132,10 +132,8 @@ def _bend_block(
     return count
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _bend(
-    tile: NDArray[np.float32], z: float, y: float, x: float
-) -> tuple[float, float, float]:  # pragma: no cover - compiled
+@kernel
+def _bend(tile: NDArray[np.float32], z: float, y: float, x: float) -> tuple[float, float, float]:
     """Displace a place smoothly; amplitudes stay well below wavelengths, so nothing folds over or is torn."""
     a, b = 1.0 / 95.0, 1.0 / 38.0
     bz = 28.0 * sample(tile, z * a, y * a, x * a) + 7.5 * sample(tile, z * b + 7.3, y * b, x * b)
@@ -144,10 +142,8 @@ def _bend(
     return z + bz, y + by, x + bx
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _nearby(
-    tubes: Tubes, places: NDArray[np.float64], near: NDArray[np.float64], two_owners: bool
-) -> int:  # pragma: no cover - compiled
+@kernel
+def _nearby(tubes: Tubes, places: NDArray[np.float64], near: NDArray[np.float64], two_owners: bool) -> int:
     """Copy the rows of tubes that can be nearest, or second nearest of another owner, at any of `places`.
 
     Distances change by at most the distance moved, so a tube further from the middle of `places` than the
@@ -188,7 +184,7 @@ def _nearby(
     return found
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _voxel(
     near: NDArray[np.float64],
     near_mito: NDArray[np.float64],
@@ -199,7 +195,7 @@ def _voxel(
     z: float,
     y: float,
     x: float,
-) -> tuple[float, int, int]:  # pragma: no cover - compiled
+) -> tuple[float, int, int]:
     """Return grey level, neurite and mitochondrion at a (bent) place."""
     best, second, first, other, share, owner = _FAR, _FAR, -1, -1, 0.0, 0
     for k in range(len(near)):
@@ -225,10 +221,10 @@ def _voxel(
     return _membrane(tile, blur, thickness, depth, slant, grey, z, y, x), owner, inside
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _boundary(
     near: NDArray[np.float64], first: int, other: int, best: float, second: float, z: float, y: float, x: float
-) -> tuple[float, float]:  # pragma: no cover - compiled
+) -> tuple[float, float]:
     """Return the distance to the nearest cell boundary and how much its normal points along z (0 to 1)."""
     uz, uy, ux = from_axis(near, first, z, y, x)
     u = 1.0 / (np.sqrt(uz * uz + uy * uy + ux * ux) + 1e-9)
@@ -245,7 +241,7 @@ def _boundary(
     return depth, slant
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _membrane(
     tile: NDArray[np.float32],
     blur: float,
@@ -256,7 +252,7 @@ def _membrane(
     z: float,
     y: float,
     x: float,
-) -> float:  # pragma: no cover - compiled
+) -> float:
     """Lay the two membranes of a boundary over `grey`.
 
     A membrane is a Gaussian sheet; through a section of height t its image smears over t·slant, which
@@ -268,12 +264,12 @@ def _membrane(
     wide = np.sqrt(blur * blur + smear * smear / 3.0)  # the box's variance: close to the exact convolution
     near, far = (depth - _BILAYER_NM) / wide, (depth + _BILAYER_NM) / wide
     cover = (blur / wide) ** 0.6 * (np.exp(-0.5 * near * near) + np.exp(-0.5 * far * far))
-    stain = min(max(0.76 + 0.16 * sample(tile, z / 70.0, y / 70.0, x / 70.0 + 13.0), 0.42), 1.0)
+    stain = min(max(0.86 + 0.13 * sample(tile, z / 70.0, y / 70.0, x / 70.0 + 13.0), 0.5), 1.05)
     cover = min(cover * stain, 0.95)
-    return grey * (1.0 - cover) + 82.0 * cover
+    return float(grey * (1.0 - cover) + 74.0 * cover)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _cytoplasm(
     near: NDArray[np.float64],
     tube: int,
@@ -285,7 +281,7 @@ def _cytoplasm(
     z: float,
     y: float,
     x: float,
-) -> float:  # pragma: no cover - compiled
+) -> float:
     """Return the grey level of cytoplasm: clouds, granules, filaments, reticulum and vesicles."""
     cell = int(near[tube, OWNER])
     oz, oy, ox = cells[cell, SHIFT], cells[cell, SHIFT + 1], cells[cell, SHIFT + 2]
@@ -294,7 +290,7 @@ def _cytoplasm(
     grey -= cells[cell, GRANULES] * (max(grain - 0.7, 0.0) - 0.15)
     inner = min(max((depth - 18.0) / 20.0, 0.0), 1.0)
     if inner == 0.0:
-        return grey
+        return float(grey)
     streak_z, streak_y, streak_x = _filament_place(near, tube, share, z, y, x)
     grey += inner * cells[cell, FILAMENTS] * sample(tile, streak_z + oz, streak_y + oy, streak_x + ox)
     gate = sample(tile, z / 90.0 + ox, y / 90.0 + oz, x / 90.0 + oy)
@@ -304,13 +300,13 @@ def _cytoplasm(
     crowd = near[tube, VESICLES] + share * (near[tube, VESICLES + 1] - near[tube, VESICLES])
     if crowd > 0.15 and depth > 20.0:
         grey += _vesicle(blur, crowd, z, y, x)
-    return grey
+    return float(grey)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _filament_place(
     near: NDArray[np.float64], tube: int, share: float, z: float, y: float, x: float
-) -> tuple[float, float, float]:  # pragma: no cover - compiled
+) -> tuple[float, float, float]:
     """Return where to read noise that is drawn out along the neurite, like microtubules cut lengthwise or across."""
     bz, by, bx = near[tube, AXIS], near[tube, AXIS + 1], near[tube, AXIS + 2]
     length = 1.0 / np.sqrt(near[tube, INVERSE_SQUARED_LENGTH])
@@ -321,8 +317,8 @@ def _filament_place(
     return (dz * ez + dy * ey + dx * ex) / 11.0, (dz * fz + dy * fy + dx * fx) / 11.0, along / 130.0
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _hash(z: int, y: int, x: int, salt: int) -> float:  # pragma: no cover - compiled
+@kernel
+def _hash(z: int, y: int, x: int, salt: int) -> float:
     """Return a number in [0, 1) that depends on a lattice cell."""
     h = np.uint64(z & 0xFFFFF) * np.uint64(0x9E3779B97F4A7C15)
     h ^= np.uint64(y & 0xFFFFF) * np.uint64(0xC2B2AE3D27D4EB4F)
@@ -334,8 +330,8 @@ def _hash(z: int, y: int, x: int, salt: int) -> float:  # pragma: no cover - com
     return float(h >> np.uint64(40)) / 16777216.0
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _vesicle(blur: float, crowd: float, z: float, y: float, x: float) -> float:  # pragma: no cover - compiled
+@kernel
+def _vesicle(blur: float, crowd: float, z: float, y: float, x: float) -> float:
     """Return the darkening by synaptic vesicles: rings of about 40 nm on a jittered lattice."""
     pitch = 46.0
     cz, cy, cx = int(np.floor(z / pitch)), int(np.floor(y / pitch)), int(np.floor(x / pitch))
@@ -355,7 +351,7 @@ def _vesicle(blur: float, crowd: float, z: float, y: float, x: float) -> float: 
     return max(grey, -60.0)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _mitochondrion(
     near: NDArray[np.float64],
     tile: NDArray[np.float32],
@@ -367,7 +363,7 @@ def _mitochondrion(
     z: float,
     y: float,
     x: float,
-) -> tuple[float, int]:  # pragma: no cover - compiled
+) -> tuple[float, int]:
     """Lay mitochondria over the cytoplasm: double membrane, dark matrix, cristae across the axis."""
     best, tube, share = _FAR, -1, 0.0
     for k in range(len(near)):

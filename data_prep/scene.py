@@ -42,9 +42,9 @@ class _Habit:
 
 
 _HABITS = {
-    NeuriteKind.TRUNK: _Habit(0.15, 210.0, 0.15, 5000.0, 1100.0, np.inf),
-    NeuriteKind.DENDRITE: _Habit(0.32, 92.0, 0.2, 1600.0, 2200.0, np.inf),
-    NeuriteKind.AXON: _Habit(0.53, 57.0, 0.15, 900.0, 4500.0, 1300.0),
+    NeuriteKind.TRUNK: _Habit(0.12, 205.0, 0.12, 5000.0, 1100.0, np.inf),
+    NeuriteKind.DENDRITE: _Habit(0.32, 88.0, 0.17, 1600.0, 2500.0, np.inf),
+    NeuriteKind.AXON: _Habit(0.56, 58.0, 0.12, 900.0, 5000.0, 1300.0),
 }
 _MIN_RADIUS_NM = 42.0
 _VARICOSITY_NM = 170.0
@@ -194,7 +194,7 @@ class _Growth:
     def add_path(self, points: NDArray[np.float64], radius: float, habit: _Habit, parent: int) -> NDArray[np.int64]:
         """Append a path (joined to node `parent` unless -1) and return its node indices."""
         index = np.arange(self.count, self.count + len(points))
-        along = np.arange(len(points)) * float(np.clip(0.75 * radius, 42.0, 100.0))
+        along = np.arange(len(points), dtype=np.float64) * float(np.clip(0.75 * radius, 42.0, 100.0))
         radii, vesicles = _calibre(self.rng, along, radius, habit)
         parents = index - 1
         parents[0] = parent

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import cc3d
 import numpy as np
@@ -54,6 +55,8 @@ class SyntheticVolume:
         Centre lines and calibres (nm), mitochondria, and what happened to each section.
     neurite_of_label
         ``(labels + 1,)`` int32: the neurite of the scene that a label is (a part of); entry 0 is 0.
+    planned
+        Whether `sections` are those that the seed gives.
     """
 
     raw: NDArray[np.uint8]
@@ -65,11 +68,28 @@ class SyntheticVolume:
     organelles: Mitochondria
     sections: Sections
     neurite_of_label: NDArray[np.int32]
+    planned: bool = True
 
     @property
     def roi(self) -> Roi:
         """The volume in world units (nm), from the origin."""
         return Roi(Coordinate(0, 0, 0), Coordinate(self.raw.shape) * self.voxel_size)
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """What the volume was made from, as plain values."""
+        recipe = synthetic_recipe(Coordinate(self.raw.shape), self.voxel_size, self.seed)
+        return recipe if self.planned else {**recipe, "sections": "custom"}
+
+
+def synthetic_recipe(shape_vox: Coordinate, voxel_size: Coordinate, seed: int) -> dict[str, Any]:
+    """Return what identifies a volume, as plain values: generator version, shape, voxel size and seed."""
+    return {
+        "generator_version": GENERATOR_VERSION,
+        "shape_vox": [int(n) for n in shape_vox],
+        "voxel_size": [int(n) for n in voxel_size],
+        "seed": int(seed),
+    }
 
 
 def synthesise(
@@ -102,9 +122,11 @@ def synthesise(
     GeometryError
         If shape, voxel size, seed, sections or workers cannot be used.
     """
-    _check(shape_vox, voxel_size, seed, workers)
+    check(shape_vox, voxel_size, seed, workers)
     anisotropic = is_anisotropic(voxel_size)
-    sections = sections or plan_sections(shape_vox[0], anisotropic, seed)
+    planned = sections is None
+    if sections is None:
+        sections = plan_sections(shape_vox[0], anisotropic, seed)
     if len(sections.missing) != shape_vox[0]:
         raise GeometryError(f"{len(sections.missing)} sections are described, but the volume has {shape_vox[0]}")
     voxel_nm = np.array(voxel_size, np.float64)
@@ -131,11 +153,12 @@ def synthesise(
     labels, neurite_of_label = _components(owner, _DUST_NM3 / float(np.prod(voxel_nm)))
     instances = _instances(inside, labels, _DUST_NM3 / float(np.prod(voxel_nm)))
     return SyntheticVolume(
-        raw, labels, instances, Coordinate(voxel_size), seed, scene, organelles, sections, neurite_of_label
+        raw, labels, instances, Coordinate(voxel_size), seed, scene, organelles, sections, neurite_of_label, planned
     )
 
 
-def _check(shape_vox: Coordinate, voxel_size: Coordinate, seed: int, workers: int) -> None:
+def check(shape_vox: Coordinate, voxel_size: Coordinate, seed: int, workers: int = 1) -> None:
+    """Raise :class:`GeometryError` if :func:`synthesise` could not use these arguments."""
     if len(shape_vox) != 3 or min(shape_vox) < _SMALLEST_VOX:
         raise GeometryError(f"shape must be z, y, x of at least {_SMALLEST_VOX} voxels each, found {tuple(shape_vox)}")
     if len(voxel_size) != 3 or min(voxel_size) < 1:
@@ -171,4 +194,5 @@ def _instances(inside: NDArray[np.int32], labels: NDArray[np.uint64], dust_vox: 
     keep = sizes >= dust_vox
     keep[0] = False
     renumbered: NDArray[np.uint64] = np.where(keep, np.cumsum(keep), 0).astype(np.uint64)
-    return renumbered[pieces]
+    instances: NDArray[np.uint64] = renumbered[pieces]
+    return instances

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+
+from catena.segmentation.compiled import kernel
 
 TILE = 64
 """Edge of the tile in lattice steps; a power of two, so that wrapping is a mask."""
@@ -19,8 +20,8 @@ def noise_tile(seed: int) -> NDArray[np.float32]:
     return tile
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def sample(tile: NDArray[np.float32], z: float, y: float, x: float) -> float:  # pragma: no cover - compiled
+@kernel
+def sample(tile: NDArray[np.float32], z: float, y: float, x: float) -> float:
     """Return the tile at a place in lattice steps, interpolated linearly, repeated for ever."""
     fz, fy, fx = np.floor(z), np.floor(y), np.floor(x)
     tz, ty, tx = z - fz, y - fy, x - fx

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from catena.segmentation.compiled import kernel
 
 # Columns of a tube's row: what the inner loop needs lies together in memory. Start and axis take three each (z, y, x).
 START, AXIS, INVERSE_SQUARED_LENGTH, RADIUS, TAPER, OWNER = 0, 3, 6, 7, 8, 9
@@ -73,10 +74,8 @@ def index_tubes(
     return Tubes(np.ascontiguousarray(rows), first, items, low.copy(), shape, float(bin_nm))
 
 
-@numba.njit(cache=True, nogil=True)
-def _count(
-    lower: NDArray[np.int64], upper: NDArray[np.int64], shape: NDArray[np.int64]
-) -> NDArray[np.int64]:  # pragma: no cover - compiled
+@kernel
+def _count(lower: NDArray[np.int64], upper: NDArray[np.int64], shape: NDArray[np.int64]) -> NDArray[np.int64]:
     counts = np.zeros(shape[0] * shape[1] * shape[2], np.int64)
     for tube in range(len(lower)):
         for z in range(lower[tube, 0], upper[tube, 0] + 1):
@@ -86,10 +85,10 @@ def _count(
     return counts
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _fill(
     lower: NDArray[np.int64], upper: NDArray[np.int64], shape: NDArray[np.int64], cursor: NDArray[np.int64], total: int
-) -> NDArray[np.int64]:  # pragma: no cover - compiled
+) -> NDArray[np.int64]:
     items = np.empty(total, np.int64)
     for tube in range(len(lower)):
         for z in range(lower[tube, 0], upper[tube, 0] + 1):
@@ -101,8 +100,8 @@ def _fill(
     return items
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def bin_at(tubes: Tubes, z: float, y: float, x: float) -> int:  # pragma: no cover - compiled
+@kernel
+def bin_at(tubes: Tubes, z: float, y: float, x: float) -> int:
     """Return the number of the bin that holds a place (the nearest one for a place outside the box)."""
     bz = min(max(int((z - tubes.low[0]) // tubes.bin_nm), 0), tubes.shape[0] - 1)
     by = min(max(int((y - tubes.low[1]) // tubes.bin_nm), 0), tubes.shape[1] - 1)
@@ -110,10 +109,8 @@ def bin_at(tubes: Tubes, z: float, y: float, x: float) -> int:  # pragma: no cov
     return int((bz * tubes.shape[1] + by) * tubes.shape[2] + bx)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def tube_distance(
-    rows: NDArray[np.float64], tube: int, z: float, y: float, x: float
-) -> tuple[float, float]:  # pragma: no cover - compiled
+@kernel
+def tube_distance(rows: NDArray[np.float64], tube: int, z: float, y: float, x: float) -> tuple[float, float]:
     """Return the signed distance of a place to a tube's surface (negative inside) and its share of the axis, 0 to 1."""
     pz, py, px = z - rows[tube, START], y - rows[tube, START + 1], x - rows[tube, START + 2]
     az, ay, ax = rows[tube, AXIS], rows[tube, AXIS + 1], rows[tube, AXIS + 2]
@@ -122,10 +119,8 @@ def tube_distance(
     return np.sqrt(dz * dz + dy * dy + dx * dx) - rows[tube, RADIUS] - share * rows[tube, TAPER], share
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def from_axis(
-    rows: NDArray[np.float64], tube: int, z: float, y: float, x: float
-) -> tuple[float, float, float]:  # pragma: no cover - compiled
+@kernel
+def from_axis(rows: NDArray[np.float64], tube: int, z: float, y: float, x: float) -> tuple[float, float, float]:
     """Return the vector from the nearest place on a tube's axis."""
     _, share = tube_distance(rows, tube, z, y, x)
     dz = z - rows[tube, START] - share * rows[tube, AXIS]
