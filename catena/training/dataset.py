@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -122,14 +123,17 @@ def batches(dataset: CropDataset, workers: int) -> Generator[Batch]:
     CatenaError
         Whatever the data raised.
     """
-    loader: DataLoader[Any] = DataLoader(
-        dataset,
-        batch_size=None,
-        num_workers=workers,
-        worker_init_fn=_prepare_worker if workers else None,
-        prefetch_factor=4 if workers else None,
-    )
-    for item in loader:
+    with warnings.catch_warnings():  # more workers than cores are the user's choice
+        warnings.filterwarnings("ignore", message="This DataLoader will create")
+        loader: DataLoader[Any] = DataLoader(
+            dataset,
+            batch_size=None,
+            num_workers=workers,
+            worker_init_fn=_prepare_worker if workers else None,
+            prefetch_factor=4 if workers else None,
+        )
+        items = iter(loader)
+    for item in items:
         if isinstance(item, CatenaError):
             raise item
         yield item

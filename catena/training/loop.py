@@ -351,7 +351,8 @@ def _fabric(execution: TrainExecution, precision: str) -> Any:
     from lightning.fabric import Fabric
     from lightning.fabric.plugins.environments import LightningEnvironment
 
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)  # it announces the precision
+    for name in ("lightning.fabric", "lightning.pytorch"):  # they announce the precision on stderr
+        logging.getLogger(name).setLevel(logging.WARNING)
     # Without naming the environment, Fabric takes a Slurm job's, and warns wherever srun is installed.
     fabric = Fabric(
         accelerator=execution.device,

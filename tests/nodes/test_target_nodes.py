@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import gunpowder as gp
+import numpy as np
+from funlib.geometry import Coordinate
+
+from catena.nodes.add_affinities import AddAffinities
+from catena.nodes.add_shape_descriptors import AddShapeDescriptors, only_objects_of
+from catena.nodes.balance_labels import BalanceLabels
+from catena.nodes.erode_boundaries import ErodeBoundaries
+from catena.nodes.intersect_masks import IntersectMasks
+from catena.nodes.prepare_raw import PrepareRaw
+from catena.targets import shape_descriptors
+
+RAW, LABELS, ERODED, LABELLED = (gp.ArrayKey(name) for name in ("RAW", "LABELS", "ERODED", "LABELLED"))
+AFFINITIES, MASK, WEIGHT = (gp.ArrayKey(name) for name in ("AFFINITIES", "MASK", "WEIGHT"))
+LSDS, LSDS_WEIGHT = gp.ArrayKey("LSDS"), gp.ArrayKey("LSDS_WEIGHT")
+
+
+def row(*values: int) -> np.ndarray:
+    return np.array(values, np.uint64).reshape(1, 1, -1)
+
+
+def test_erosion_at_the_border_of_a_request_knows_the_neighbours(pipelines):
+    #         asked for: [-------]
+    labels = row(1, 1, 1, 2, 2, 2, 2)
+    batch = pipelines.request({LABELS: labels}, [ErodeBoundaries(LABELS, ERODED)], {ERODED: ((0, 0, 3), (1, 1, 3))})
+    np.testing.assert_array_equal(batch[ERODED].data, row(0, 2, 2))
+
+
+def test_affinities_at_the_border_of_a_request_know_their_other_end(pipelines):
+    #    asked for:    [------------]
+    labels = row(1, 1, 1, 2, 2, 0, 3, 3)
+    known = (labels != 0).astype(np.uint8)
+    batch = pipelines.request(
+        {LABELS: labels, LABELLED: known},
+        [
+            AddAffinities(LABELS, LABELLED, [Coordinate(0, 0, -1)], AFFINITIES, MASK),
+            BalanceLabels(AFFINITIES, MASK, WEIGHT),
+        ],
+        {key: ((0, 0, 2), (1, 1, 5)) for key in (AFFINITIES, MASK, WEIGHT)},
+    )
+    np.testing.assert_array_equal(batch[AFFINITIES].data[0], row(1, 0, 1, 0, 0))
+    np.testing.assert_array_equal(batch[MASK].data[0], row(1, 1, 1, 0, 0))
+    # two of three known affinities are 1: each class weighs 1 / (2 · its fraction)
+    np.testing.assert_allclose(batch[WEIGHT].data[0], np.array([[[0.75, 1.5, 0.75, 0, 0]]]))
+
+
+def descriptors_of(pipelines, labels, eroded, known, *, box, sigma=2.0):
+    node = AddShapeDescriptors(LABELS, ERODED, LABELLED, LSDS, LSDS_WEIGHT, sigma=sigma)
+    boxes = {LSDS: box, LSDS_WEIGHT: box}
+    return pipelines.request({LABELS: labels, ERODED: eroded, LABELLED: known}, [node], boxes)
+
+
+def test_descriptors_of_a_crop_are_those_of_the_whole(pipelines):
+    labels = np.random.default_rng(0).integers(1, 4, (4, 4, 4)).astype(np.uint64).repeat(5, 0).repeat(5, 1).repeat(5, 2)
+    batch = descriptors_of(pipelines, labels, labels, np.ones_like(labels), box=((7, 7, 7), (6, 6, 6)))
+    whole = shape_descriptors(labels, Coordinate(1, 1, 1), 2.0)
+    np.testing.assert_allclose(batch[LSDS].data, whole[:, 7:13, 7:13, 7:13], atol=1e-5)
+
+
+def test_descriptors_count_inside_objects_and_in_known_background_but_not_in_eroded_rims(pipelines):
+    #                    unknown  object  rim  background
+    labels = np.tile(row(0, 0, 1, 1, 1, 0, 0), (1, 1, 1))
+    eroded = np.tile(row(0, 0, 1, 1, 0, 0, 0), (1, 1, 1))
+    known = np.tile(row(0, 0, 1, 1, 1, 1, 1), (1, 1, 1))
+    pad = ((20, 20), (20, 20), (20, 20))
+    batch = descriptors_of(
+        pipelines, *(np.pad(each, pad) for each in (labels, eroded, known)), box=((20, 20, 20), (1, 1, 7))
+    )
+    np.testing.assert_array_equal(batch[LSDS_WEIGHT].data, row(0, 0, 1, 1, 0, 1, 1)[None])
+
+
+def test_objects_outside_the_crop_are_dropped_and_others_kept_whole():
+    around = row(1, 1, 2, 2, 3, 3)
+    np.testing.assert_array_equal(only_objects_of(around, row(2, 3)), row(0, 0, 2, 2, 3, 3))
+    np.testing.assert_array_equal(only_objects_of(around, row(0)), row(0, 0, 0, 0, 0, 0))
+
+
+def test_intersection_of_masks(pipelines):
+    boxes = {LABELLED: ((0, 0, 0), (1, 1, 4))}
+    batch = pipelines.request(
+        {LABELLED: row(1, 1, 0, 1), MASK: row(1, 0, 5, 5)}, [IntersectMasks(LABELLED, MASK)], boxes
+    )
+    np.testing.assert_array_equal(batch[LABELLED].data, row(1, 0, 0, 1))
+
+
+def test_raw_is_scaled_as_for_prediction(pipelines):
+    raw = np.array([0, 51, 255], np.uint8).reshape(1, 1, 3)
+    batch = pipelines.request({RAW: raw}, [PrepareRaw(RAW)], {RAW: ((0, 0, 0), (1, 1, 3))})
+    np.testing.assert_allclose(batch[RAW].data.ravel(), [-1, -0.6, 1], atol=1e-6)
