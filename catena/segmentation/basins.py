@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from catena.segmentation.ascent import OUTSIDE, STAY
 from catena.segmentation.compiled import kernel
+from catena.segmentation.union_find import flatten, unite_lowest
 
 MEETING_REACH = 8
 """So far beyond the core, in voxels, ascents are followed to see whether they meet."""
@@ -42,7 +43,7 @@ def label_basins(
     -------
     labels
         (z, y, x) of the core: 1 + row-major index, in a full block, of the piece's root: the local maximum at which its
-        ascents end, or its first voxel from which they leave the core. 0 outside neurites.
+        ascents end, or one of its voxels from which they leave the core. 0 outside neurites.
     roots
         The labels that occur, ascending.
     """
@@ -57,9 +58,9 @@ def label_basins(
     steps = _linear_steps(padded.shape)
     exits = _find_exits(padded, begin, end, steps, labels)
     if exits.size:
-        ends = np.empty(exits.size, np.int64)
-        _follow_to_end(padded.ravel(), exits, steps, ends)
-        _join_exits(exits, ends, steps, begin, end, block, labels)
+        ends, lengths = np.empty(exits.size, np.int64), np.empty(exits.size, np.int64)
+        _follow_to_end(padded.ravel(), exits, steps, ends, lengths)
+        _join_exits(exits, ends, lengths, steps, begin, block, labels)
     _resolve(padded, begin, end, steps, block, labels)
     labels = np.ascontiguousarray(labels[inner])
     counts = np.zeros(int(np.prod(block)) + 1, np.bool_)
@@ -104,27 +105,37 @@ def _find_exits(
 
 @kernel
 def _follow_to_end(
-    ways: NDArray[np.uint8], starts: NDArray[np.int64], steps: NDArray[np.int64], ends: NDArray[np.int64]
+    ways: NDArray[np.uint8],
+    starts: NDArray[np.int64],
+    steps: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    lengths: NDArray[np.int64],
 ) -> None:
     """Follow the pointers from each start to a local maximum, or to the last voxel before the array's face."""
     for k, start in enumerate(starts):
         at = start
+        length = 0
         while ways[at] != STAY and ways[at + steps[ways[at]]] != _EDGE:
             at += steps[ways[at]]
-        ends[k] = at
+            length += 1
+        ends[k], lengths[k] = at, length
 
 
 @kernel
 def _join_exits(
     exits: NDArray[np.int64],
     ends: NDArray[np.int64],
+    lengths: NDArray[np.int64],
     steps: NDArray[np.int64],
     begin: NDArray[np.int64],
-    end: NDArray[np.int64],
     block: NDArray[np.int64],
     labels: NDArray[np.int64],
 ) -> None:
-    """Give exits the label of their piece: touching exits whose ascents end at the same voxel make one."""
+    """Give exits the label of their piece: touching exits whose ascents end at the same voxel make one.
+
+    Its root is the exit from which the way to that end is shortest. Where it goes on, the way is shorter still: so from
+    piece to piece the end of the tree comes nearer, and the forced edges of a tree never run in a circle apart from it.
+    """
     _, height, width = labels.shape
     place = labels.ravel()
     parent = np.arange(exits.size)
@@ -133,18 +144,14 @@ def _join_exits(
         for way in range(STAY):  # the 13 neighbours that come earlier in the row-major order
             other = place[at + steps[way]]
             if other >= 0 and ends[other] == ends[k]:
-                low, high = _root(parent, other), _root(parent, k)
-                parent[max(low, high)] = min(low, high)
+                unite_lowest(parent, other, k)
+    flatten(parent)
+    nearest = np.arange(exits.size)
+    for k in range(exits.size):
+        if lengths[k] < lengths[nearest[parent[k]]]:
+            nearest[parent[k]] = k
     for k, at in enumerate(exits):
-        place[at] = _local_label(exits[_root(parent, k)], height, width, begin, block)
-
-
-@kernel
-def _root(parent: NDArray[np.int64], k: int) -> int:
-    while parent[k] != k:
-        parent[k] = parent[parent[k]]
-        k = parent[k]
-    return k
+        place[at] = _local_label(exits[nearest[parent[k]]], height, width, begin, block)
 
 
 @kernel
