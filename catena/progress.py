@@ -150,8 +150,8 @@ def print_status(task: Task, config: Any, console: Console | None = None) -> Non
 
 
 def _status_row(task: Task, config: Any, ledger: Ledger, node: Node) -> list[str]:
-    staged = ledger.read(node.volume or "", node.stage, "staged")
-    done = ledger.read(node.volume or "", node.stage, "published")
+    staged = ledger.read(node.volume, node.stage, "staged")
+    done = ledger.read(node.volume, node.stage, "published")
     record = staged or done
     if record is None:
         return ["not started", *[""] * 7]

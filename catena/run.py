@@ -37,15 +37,15 @@ LONG_S = 600.0
 
 @dataclass(frozen=True)
 class Node:
-    """A stage of one volume (or of the whole experiment, when `volume` is None)."""
+    """A stage of one volume (or of the whole experiment, when `volume` is empty)."""
 
     stage: str
-    volume: str | None
+    volume: str
 
     @property
     def label(self) -> str:
         """Name for people."""
-        return self.stage if self.volume is None else f"{self.volume}: {self.stage}"
+        return f"{self.volume}: {self.stage}" if self.volume else self.stage
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def plan(task: Task, config: ExperimentConfig, selection: Selection) -> list[Nod
     wanted = [name for name in task.targets if names.index(name) <= last] if selection.last is None else [names[last]]
     order: list[Node] = []
     for name in wanted:
-        for volume_name in volumes if task.stage(name).per_volume else [None]:
+        for volume_name in volumes if task.stage(name).per_volume else [""]:
             _visit(task, config, Node(name, volume_name), order)
     rank = {name: position for position, name in enumerate(names)}
     place = {name: position for position, name in enumerate(config.volumes)}
@@ -177,7 +177,7 @@ def _stable_order(
     task: Task, config: ExperimentConfig, nodes: list[Node], rank: Mapping[str, int], place: Mapping[str, int]
 ) -> list[Node]:
     """Order nodes volume by volume and stage by stage as far as their dependencies allow."""
-    left = sorted(nodes, key=lambda node: (place.get(node.volume or "", -1), rank[node.stage]))
+    left = sorted(nodes, key=lambda node: (place.get(node.volume, -1), rank[node.stage]))
     ordered: list[Node] = []
     while left:
         ready = next(node for node in left if _parents(task, config, node) <= set(ordered))
@@ -195,7 +195,7 @@ def _run_node(run: _Run, node: Node) -> Outcome:
     stage = run.task.stage(node.stage)
     reason = _why(run, node)
     if reason is None:
-        done = run.ledger.read(node.volume or "", node.stage, "published")
+        done = run.ledger.read(node.volume, node.stage, "published")
         report = _report_from(done.report if done else {})
         outcome = Outcome(node, "done", "up to date", done.seconds if done else 0.0, report)
     else:
@@ -209,7 +209,7 @@ def _run_node(run: _Run, node: Node) -> Outcome:
 
 def _why(run: _Run, node: Node) -> str | None:
     """Return why `node` has to run, or None if its published result is what it would make."""
-    done = run.ledger.read(node.volume or "", node.stage, "published")
+    done = run.ledger.read(node.volume, node.stage, "published")
     fingerprint, explanation = _fingerprint(run, node)
     if done is None:
         return "not done yet"
@@ -238,7 +238,7 @@ def _refuse_before_first(run: _Run, node: Node, reason: str) -> None:
 
 def _make(run: _Run, node: Node, stage: Stage, reason: str) -> Outcome:
     fingerprint, explanation = _fingerprint(run, node)
-    volume = node.volume or ""
+    volume = node.volume
     job = Job(run.task.name, stage.name, node.volume, run.config, fingerprint, stage.inputs(run.config, node.volume))
     earlier = run.ledger.read(volume, node.stage, "staged")
     spent = earlier.seconds if earlier is not None and earlier.fingerprint == fingerprint else 0.0
@@ -277,9 +277,9 @@ def _as_output_error(node: Node, error: OSError) -> CatenaError:
 def _finish_publishing(run: _Run, nodes: Sequence[Node]) -> None:
     """Complete what a killed run had made but not wholly moved into place."""
     for stage in run.task.stages:
-        for volume in [None] if not stage.per_volume else list(run.config.volumes):
+        for volume in [""] if not stage.per_volume else list(run.config.volumes):
             node = Node(stage.name, volume)
-            staged = run.ledger.read(volume or "", stage.name, "staged")
+            staged = run.ledger.read(volume, stage.name, "staged")
             if staged is not None and staged.state == "publishing":
                 job = Job(run.task.name, stage.name, volume, run.config, staged.fingerprint)
                 _publish(run, node, job, staged)
@@ -295,7 +295,7 @@ def _publish(run: _Run, node: Node, job: Job, record: Record) -> None:
         else:
             _move(job.staged(output), job.folder / output.path, array=output.kind == "array")
     done = Record(record.fingerprint, "done", record.seconds, record.explanation, record.report)
-    run.ledger.publish(node.volume or "", node.stage, done)
+    run.ledger.publish(node.volume, node.stage, done)
     shutil.rmtree(job.staging, ignore_errors=True)
 
 
@@ -362,7 +362,7 @@ def _confirm_long_work(run: _Run, nodes: Sequence[Node]) -> None:
     losing: dict[str, float] = {}
     stale: set[Node] = set()
     for node in nodes:
-        done = run.ledger.read(node.volume or "", node.stage, "published")
+        done = run.ledger.read(node.volume, node.stage, "published")
         if _parents(run.task, run.config, node) & stale or _is_stale(run, node, done):
             stale.add(node)
             if done is not None and done.seconds > 0:
@@ -450,7 +450,7 @@ def _exists(run: _Run, node: Node, output: Output) -> bool:
 @contextmanager
 def _graph(run: _Run, node: Node) -> Iterator[Any]:
     opener: Callable[[Any, str], Any] | None = run.task.open_graph
-    if opener is None or node.volume is None:
+    if opener is None or not node.volume:
         raise StageError(f"{node.label} makes a table, but its task opens no graph store for it")
     with opener(run.config, node.volume) as store:
         yield store

@@ -30,11 +30,11 @@ class Given:
 
 @dataclass(frozen=True)
 class Made:
-    """An input that a stage of this experiment makes; `volume` is None for a stage of the whole experiment."""
+    """An input that a stage of this experiment makes; `volume` is empty for a stage of the whole experiment."""
 
     stage: str
     output: str
-    volume: str | None
+    volume: str
 
 
 Input = Given | Made
@@ -100,7 +100,7 @@ class Job:
 
     task: str
     stage: str
-    volume: str | None
+    volume: str
     config: ExperimentConfig
     fingerprint: str
     inputs: Mapping[str, Input] = field(default_factory=dict)
@@ -155,27 +155,27 @@ class Stage(ABC):
     version: ClassVar[int]
     per_volume: ClassVar[bool] = True
 
-    def applies(self, config: Any, volume: str | None) -> bool:
+    def applies(self, config: Any, volume: str) -> bool:
         """Tell whether this stage makes sense for `volume` at all (no evaluation without ground truth)."""
         return True
 
     @abstractmethod
-    def inputs(self, config: Any, volume: str | None) -> Mapping[str, Input]:
+    def inputs(self, config: Any, volume: str) -> Mapping[str, Input]:
         """Return what the stage reads, by name."""
 
     @abstractmethod
-    def outputs(self, config: Any, volume: str | None) -> Mapping[str, Output]:
+    def outputs(self, config: Any, volume: str) -> Mapping[str, Output]:
         """Return what the stage makes, by name."""
 
     @abstractmethod
-    def settings(self, config: Any, volume: str | None) -> Mapping[str, Any]:
+    def settings(self, config: Any, volume: str) -> Mapping[str, Any]:
         """Return the result-relevant settings as plain values: no paths, workers, devices or credentials."""
 
     @abstractmethod
     def run(self, job: Job, progress: Progress) -> StageReport:
         """Make the outputs in ``job.staging``; called again after a crash, it goes on where it was."""
 
-    def live_status(self, config: Any, volume: str | None, fingerprint: str) -> LiveStatus | None:
+    def live_status(self, config: Any, volume: str, fingerprint: str) -> LiveStatus | None:
         """Return how far the attempt with `fingerprint` is, or None if that cannot be told."""
         return None
 
@@ -223,9 +223,9 @@ class Task:
         raise ConfigError(f"task {self.name} has no stage '{name}' ({nearest_names(name, names)})")
 
 
-def folder_of(config: ExperimentConfig, volume: str | None) -> Path:
-    """Return the folder that holds what a stage makes for `volume`, or for the experiment if None."""
-    return config.folder if volume is None else config.volume_folder(volume)
+def folder_of(config: ExperimentConfig, volume: str) -> Path:
+    """Return the folder that holds what a stage makes for `volume`, or for the experiment if empty."""
+    return config.volume_folder(volume) if volume else config.folder
 
 
 def load_task(name: str) -> Task:

@@ -30,18 +30,18 @@ class Learn(Stage):
     calls = 0
     text = "weights"
 
-    def inputs(self, config: Any, volume: str | None) -> Mapping[str, Input]:
+    def inputs(self, config: Any, volume: str) -> Mapping[str, Input]:
         return {}
 
-    def outputs(self, config: Any, volume: str | None) -> Mapping[str, Output]:
+    def outputs(self, config: Any, volume: str) -> Mapping[str, Output]:
         return {"checkpoints": Output("checkpoints", "folder", content="best")}
 
-    def settings(self, config: Any, volume: str | None) -> Mapping[str, Any]:
+    def settings(self, config: Any, volume: str) -> Mapping[str, Any]:
         return {}
 
     def run(self, job: Job, progress: Any) -> StageReport:
         Learn.calls += 1
-        folder = job.staged(self.outputs(job.config, None)["checkpoints"])
+        folder = job.staged(self.outputs(job.config, "")["checkpoints"])
         folder.mkdir(exist_ok=True)
         (folder / "best").write_text(Learn.text)
         return StageReport()
@@ -52,14 +52,14 @@ class Scale(Stage):
     calls = 0
     fail: BaseException | None = None
 
-    def inputs(self, config: Any, volume: str | None) -> Mapping[str, Input]:
+    def inputs(self, config: Any, volume: str) -> Mapping[str, Input]:
         raw = config.volume(volume).raw
-        return {"raw": Given(raw), "checkpoint": Made("learn", "checkpoints", None)}
+        return {"raw": Given(raw), "checkpoint": Made("learn", "checkpoints", "")}
 
-    def outputs(self, config: Any, volume: str | None) -> Mapping[str, Output]:
+    def outputs(self, config: Any, volume: str) -> Mapping[str, Output]:
         return {"scaled": Output("volume.zarr/volumes/scaled", "array")}
 
-    def settings(self, config: Any, volume: str | None) -> Mapping[str, Any]:
+    def settings(self, config: Any, volume: str) -> Mapping[str, Any]:
         return {"factor": config.factor}
 
     def run(self, job: Job, progress: Any) -> StageReport:
@@ -84,13 +84,13 @@ class Total(Stage):
     name, version = "total", 1
     calls = 0
 
-    def inputs(self, config: Any, volume: str | None) -> Mapping[str, Input]:
+    def inputs(self, config: Any, volume: str) -> Mapping[str, Input]:
         return {"scaled": Made("scale", "scaled", volume)}
 
-    def outputs(self, config: Any, volume: str | None) -> Mapping[str, Output]:
+    def outputs(self, config: Any, volume: str) -> Mapping[str, Output]:
         return {"total": Output("total.txt", "file")}
 
-    def settings(self, config: Any, volume: str | None) -> Mapping[str, Any]:
+    def settings(self, config: Any, volume: str) -> Mapping[str, Any]:
         return {"power": config.power}
 
     def run(self, job: Job, progress: Any) -> StageReport:
