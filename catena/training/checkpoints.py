@@ -74,22 +74,35 @@ class Checkpoints:
         return path
 
     def mark_best(self, iteration: int) -> None:
-        """Give the checkpoint of `iteration` the name ``best.pt`` as well."""
+        """Give the checkpoint of `iteration` the name ``best.pt`` as well.
+
+        Raises
+        ------
+        OutputError
+            If that cannot be written.
+        """
         if self.best_path.exists() and self.best_path.samefile(self.path(iteration)):
             return  # renaming one of two links to the other does nothing
         partial = self.folder / f"{BEST}.partial"
-        partial.unlink(missing_ok=True)
         try:
-            os.link(self.path(iteration), partial)
-        except OSError:  # a file system without hard links
-            shutil.copyfile(self.path(iteration), partial)
-        os.replace(partial, self.best_path)
+            partial.unlink(missing_ok=True)
+            _link_or_copy(self.path(iteration), partial)
+            os.replace(partial, self.best_path)
+        except OSError as error:
+            raise OutputError(f"cannot write {self.best_path}: {error}") from error
 
     def prune(self, best: int | None) -> None:
         """Remove all but the latest checkpoints and that of iteration `best`."""
         for iteration in self.iterations()[: -self.keep]:
             if iteration != best:
                 self.path(iteration).unlink()
+
+
+def _link_or_copy(path: Path, other: Path) -> None:
+    try:
+        os.link(path, other)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(path, other)
 
 
 def write_atomically(path: Path, state: Mapping[str, Any]) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from catena.errors import ConfigError, StageError
 from catena.networks import Network, NetworkConfig, build_network, weighted_mse
+from catena.networks.config import architecture_differences
 from catena.training.checkpoints import Checkpoints
 from catena.training.config import TrainConfig, TrainExecution
 from catena.training.dataset import Batch, CropDataset, OpenCrops, batches
@@ -43,7 +44,7 @@ class Trained:
     Attributes
     ----------
     checkpoint
-        The network to use: the best one validated or, without validation, the last.
+        The network to use, ``checkpoints/best.pt``: the best one validated or, without validation, the last.
     iteration
         How many iterations that network was trained.
     metrics
@@ -231,7 +232,7 @@ class _Run:
         if state["network_config"] != self.network.config.model_dump(mode="json"):
             raise ConfigError(
                 f"{self.checkpoints.folder} holds checkpoints of another architecture "
-                f"({_differences(state['network_config'], self.network.config.model_dump(mode='json'))}); "
+                f"({architecture_differences(state['network_config'], self.network.config.model_dump(mode='json'))}); "
                 "train into another folder, or give the model those settings"
             )
         self.network.load_state_dict(state["network"])
@@ -309,11 +310,12 @@ class _Run:
         return f"loss {loss:.4f}{scored}, {rate:.2f} it/s, {waiting:.0%} waiting for data"
 
     def result(self) -> Trained:
-        """Name the checkpoint to use."""
+        """Name the checkpoint to use; without validation the last one counts as the best."""
         best = self.metrics["best"]
         iteration = self.iteration if best is None else best
+        self.checkpoints.mark_best(iteration)
         return Trained(
-            checkpoint=self.checkpoints.path(iteration) if best is None else self.checkpoints.best_path,
+            checkpoint=self.checkpoints.best_path,
             iteration=iteration,
             metrics=dict(self.metrics["history"].get(best, {})),
             iterations_per_second=self.clock.per_second,
@@ -332,19 +334,6 @@ def set_random_states(states: Mapping[str, Any]) -> None:
     torch.set_rng_state(states["torch"])
     for index, state in enumerate(states["cuda"][: torch.cuda.device_count()]):
         torch.cuda.set_rng_state(state, index)
-
-
-def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str = "") -> str:
-    """Name the settings that differ: ``unet.feature_maps is 12, not 8``."""
-    lines = []
-    for key in sorted({*found, *wanted}):
-        there, here = found.get(key), wanted.get(key)
-        if isinstance(there, Mapping) and isinstance(here, Mapping):
-            below = _differences(there, here, f"{prefix}{key}.")
-            lines += [below] if below else []
-        elif there != here:
-            lines.append(f"{prefix}{key} is {there}, not {here}")
-    return "; ".join(lines)
 
 
 def _fabric(execution: TrainExecution, precision: str) -> Any:

@@ -51,5 +51,6 @@ def test_giving_up_says_how_many_crops_were_tried_and_what_was_found(pipelines):
         pipelines.request({LABELLED: thin}, nodes(0.5, max_tries=60), BOXES)
     error = Inner.of(caught.value)
     assert str(error).startswith(
-        "my volume: 60 crops tried, none with at least 50% of its voxels labelled (best: 12.5%); lower train.min_labelled"
+        "my volume: 60 crops tried, none with at least 50% of its voxels labelled (best: 12.5%); "
+        "lower train.min_labelled"
     )

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from toy import ToyCrops
+from toy_training import ToyCrops
 
 from catena.errors import DataError
 from catena.training.dataset import Batch, CropDataset, batches, crop_seed
