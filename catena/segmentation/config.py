@@ -37,6 +37,13 @@ class FragmentsConfig(Config):
         lt=1,
         description="A voxel is inside a neuron if the mean of its short-range affinities is above this value.",
     )
+    grow: int = Field(
+        8,
+        ge=0,
+        le=32,
+        description="Fragments grow into the boundary by up to this many voxels (of the smallest edge), each boundary"
+        " voxel to the nearest fragment. 0: boundaries stay 0, as published.",
+    )
     distance_cap: int = Field(
         16,
         ge=2,

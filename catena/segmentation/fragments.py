@@ -18,6 +18,7 @@ from catena.segmentation.boundary import foreground, quantise, short_range_chann
 from catena.segmentation.compiled import kernel
 from catena.segmentation.config import FragmentsConfig
 from catena.segmentation.distance import squared_distance, voxel_edges
+from catena.segmentation.growth import growth_reach, raise_slopes, spread
 from catena.segmentation.seeds import maxima
 from catena.segmentation.watershed import LEVELS_PER_EDGE, flood
 
@@ -31,7 +32,7 @@ class Fragments:
     Attributes
     ----------
     labels
-        (z, y, x) uint64 of the core, 0 at the boundary.
+        (z, y, x) uint64 of the core, 0 at the boundary, as far as fragments do not grow into it.
     ids
         (n,) uint64, ascending. ``id = block_index · voxels_per_block + index + 1``, where `index` is the row-major
         index, in a full block, of the fragment's root: so the block that owns a fragment is known from its id.
@@ -60,7 +61,9 @@ def fragment_context(config: FragmentsConfig, voxel_size: Coordinate) -> Coordin
     in_plane = config.sectionwise(voxel_size)
     if config.method == "basins":
         further = 1 + MEETING_REACH  # the neighbour pointed to, and the part in which ascents may meet
-        reach = field_reach(voxel_size, config.distance_cap, in_plane) + Coordinate(further, further, further)
+        climbing = field_reach(voxel_size, config.distance_cap, in_plane)
+        growing = growth_reach(voxel_size, config.grow, in_plane)
+        reach = Coordinate(max(pair) + further for pair in zip(climbing, growing, strict=True))
         return Coordinate(0, *reach[1:]) if in_plane else reach
     edges = voxel_edges(voxel_size)
     smallest = min(edges[1:] if in_plane else edges)
@@ -125,8 +128,8 @@ def extract_fragments(
     used = channels[1:] if in_plane else channels
     inside = foreground(affinities, used, config.threshold, mask)
     if config.method == "basins":
-        return _basins(inside, config, voxel_size, core, block_index, shape, begin)
-    return _seeded(inside, affinities, channels, config, voxel_size, core, block_index, shape)
+        return _basins(inside, config, voxel_size, core, block_index, shape, begin, mask)
+    return _seeded(inside, affinities, channels, config, voxel_size, core, block_index, shape, mask)
 
 
 def _place(
@@ -165,10 +168,13 @@ def _basins(
     block_index: int,
     shape: Coordinate,
     begin: Coordinate,
+    mask: NDArray[np.generic] | None,
 ) -> Fragments:
     in_plane = config.sectionwise(voxel_size)
     first = begin - Coordinate(each.start for each in core)
     field = ascent_field(inside, voxel_size, config.distance_cap, first, in_plane=in_plane)
+    if config.grow:
+        field = raise_slopes(field, inside, voxel_size, config.grow, mask, in_plane=in_plane)
     pointers = steepest_neighbours(field, in_plane=in_plane)
     context = fragment_context(config, voxel_size)
     valid = _valid_part(core, inside.shape, context, 0 if in_plane else MEETING_REACH)
@@ -202,6 +208,7 @@ def _seeded(
     core: Box,
     block_index: int,
     shape: Coordinate,
+    mask: NDArray[np.generic] | None,
 ) -> Fragments:
     in_plane = config.sectionwise(voxel_size)
     edges = voxel_edges(voxel_size)
@@ -217,6 +224,11 @@ def _seeded(
         grown = merge_below(grown, affinities, channels, config.epsilon_agglomerate)
     used = channels[1:] if in_plane else channels
     _drop(grown, affinities, used, config)
+    if config.grow:
+        free = (inside == 0) if mask is None else (inside == 0) & (mask != 0)  # not what was dropped
+        labelled = (grown > 0).astype(np.uint8)
+        slopes = raise_slopes(labelled.astype(np.int32), labelled, voxel_size, config.grow, free, in_plane=in_plane)
+        spread(grown, steepest_neighbours(slopes, in_plane=in_plane))
     # cut at the core's faces a fragment may fall apart, and one id is one connected component
     if in_plane:
         sections = [cc3d.connected_components(each, connectivity=4, out_dtype=np.uint32) for each in grown[core]]
