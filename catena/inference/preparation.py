@@ -12,7 +12,7 @@ Range = tuple[float, float]
 _ROUNDING = 1e-3
 
 
-def intensity_range_of(dtype: np.dtype[np.generic]) -> Range:
+def intensity_range_of(dtype: np.dtype[np.generic], where: str = "raw") -> Range:
     """Return the intensities that become -1 and 1 unless others are given.
 
     Unsigned integers use their full range, floating-point values are taken to lie in [0, 1].
@@ -27,7 +27,7 @@ def intensity_range_of(dtype: np.dtype[np.generic]) -> Range:
     if dtype.kind == "f":
         return 0.0, 1.0
     raise DataError(
-        f"raw has dtype {dtype}; expected uint8, uint16 or floating point. Convert it, or give the intensity_range "
+        f"{where} has dtype {dtype}; expected uint8, uint16 or floating point. Convert it, or give the intensity_range "
         "that is to become [-1, 1]"
     )
 
@@ -67,8 +67,8 @@ def prepare_raw(
     [-1.0, 1.0]
     """
     if raw.dtype.kind not in "uif":
-        raise DataError(f"{where} has dtype {raw.dtype}; expected intensities: uint8, uint16 or floating point")
-    low, high = intensity_range or intensity_range_of(raw.dtype)
+        raise DataError(f"{where} has dtype {raw.dtype}; expected uint8, uint16 or floating point")
+    low, high = intensity_range or intensity_range_of(raw.dtype, where)
     if not low < high:
         raise DataError(f"intensity_range must be (low, high) with low < high; found ({low}, {high})")
     if raw.dtype.kind == "f":
