@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from catena.arrays import Array, open_array
 from catena.errors import CatenaError, ConfigError, DataError, GeometryError
+from catena.inference.preparation import check_raw
 from catena.networks import UNetShapes
 from catena.nodes.add_affinities import AddAffinities
 from catena.nodes.add_shape_descriptors import AddShapeDescriptors
@@ -49,6 +50,7 @@ TARGETS = {"affinities": (AFFINITIES, AFFINITIES_WEIGHT), "lsds": (LSDS, LSDS_WE
 """Per head: keys of its target and of its weight."""
 
 _SCAN_LIMIT_VOX = 2**30
+_SAMPLE_VOX = Coordinate(128, 256, 256)
 
 
 @dataclass(frozen=True)
@@ -202,7 +204,8 @@ def open_source(volume: TrainingVolume) -> Source:
     GeometryError
         If the arrays do not share a voxel size, or do not overlap in the region.
     DataError
-        If raw has channels, labels are no integers, or nothing is labelled.
+        If raw has channels, is constant or not finite where it is sampled, labels are no integers, or
+        nothing is labelled.
     """
     arrays = [
         open_array(path, voxel_size_nm=volume.voxel_size_nm)
@@ -228,7 +231,16 @@ def open_source(volume: TrainingVolume) -> Source:
     if region.intersect(raw.roi).empty or known.empty:
         raise GeometryError(f"{volume.name}: raw {raw.roi}, labels {labels.roi} and the region {region} do not overlap")
     labelled = labelled_box(labels, known, mask[0] if mask else None, volume)
+    sample = centre_of(region.intersect(raw.roi), _SAMPLE_VOX, raw.voxel_size)
+    check_raw(raw.read(sample), where=f"{volume.name}: {raw.path}")
     return Source(volume, raw.voxel_size, units, region.intersect(raw.roi), known, labelled)
+
+
+def centre_of(roi: Roi, shape_vox: Coordinate, voxel_size: Coordinate) -> Roi:
+    """Return the box of at most `shape_vox` voxels in the middle of `roi`, on its voxel grid."""
+    size = roi.shape / voxel_size
+    shape = Coordinate(min(each) for each in zip(size, shape_vox, strict=True))
+    return Roi(roi.begin + (size - shape) / 2 * voxel_size, shape * voxel_size)
 
 
 def labelled_box(labels: Array, region: Roi, mask: Array | None, volume: TrainingVolume) -> Roi:

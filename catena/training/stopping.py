@@ -37,4 +37,5 @@ class StopRequest:
 
     def _restore(self) -> None:
         for each, handler in self._before.items():
-            signal.signal(each, handler)
+            # None: a handler that Python did not install, and cannot put back
+            signal.signal(each, signal.SIG_DFL if handler is None else handler)
