@@ -22,7 +22,7 @@ FRAME, ALONG, VESICLES = EXTRAS, EXTRAS + 3, EXTRAS + 4
 # Columns of a mitochondrion tube's row.
 CRISTAE, INSTANCE = EXTRAS, EXTRAS + 1
 
-_DARK = 0.2  # share of neurites with dark cytoplasm
+_DARK = 0.25  # share of neurites with dark cytoplasm
 
 
 class Look(NamedTuple):
@@ -70,10 +70,10 @@ def _draw_cells(scene: Scene, seed: int) -> NDArray[np.float64]:
     rng = np.random.default_rng([seed, 5])
     size = scene.neurites + 1
     dark = rng.random(size) < _DARK
-    level = np.where(dark, rng.normal(117.0, 6.0, size), rng.normal(158.0, 11.0, size))
-    level[0] = 140.0
+    level = np.where(dark, rng.normal(122.0, 7.0, size), rng.normal(168.0, 11.0, size))
+    level[0] = 150.0
     granules = rng.uniform(6.0, 26.0, size) * np.where(scene.kind == NeuriteKind.AXON, 0.7, 1.0)
-    filaments, reticulum = rng.uniform(3.0, 9.0, size), rng.uniform(15.0, 55.0, size)
+    filaments, reticulum = rng.uniform(3.0, 9.0, size), rng.uniform(20.0, 60.0, size)
     return np.column_stack([level, granules, filaments, reticulum, rng.uniform(0, TILE, (size, 3))])
 
 

@@ -264,9 +264,9 @@ def _membrane(
     wide = np.sqrt(blur * blur + smear * smear / 3.0)  # the box's variance: close to the exact convolution
     near, far = (depth - _BILAYER_NM) / wide, (depth + _BILAYER_NM) / wide
     cover = (blur / wide) ** 0.6 * (np.exp(-0.5 * near * near) + np.exp(-0.5 * far * far))
-    stain = min(max(0.86 + 0.13 * sample(tile, z / 70.0, y / 70.0, x / 70.0 + 13.0), 0.5), 1.05)
+    stain = min(max(0.82 + 0.14 * sample(tile, z / 70.0, y / 70.0, x / 70.0 + 13.0), 0.46), 1.0)
     cover = min(cover * stain, 0.95)
-    return float(grey * (1.0 - cover) + 74.0 * cover)
+    return float(grey * (1.0 - cover) + 82.0 * cover)
 
 
 @kernel
@@ -293,13 +293,14 @@ def _cytoplasm(
         return float(grey)
     streak_z, streak_y, streak_x = _filament_place(near, tube, share, z, y, x)
     grey += inner * cells[cell, FILAMENTS] * sample(tile, streak_z + oz, streak_y + oy, streak_x + ox)
+    contrast = (cells[cell, LEVEL] - 60.0) / 90.0  # dark cytoplasm shows its organelles less
     gate = sample(tile, z / 90.0 + ox, y / 90.0 + oz, x / 90.0 + oy)
     if gate > 0.1 and depth > 30.0:
         ridge = (sample(tile, z / 26.0 + oy, y / 26.0 + ox, x / 26.0 + oz) - 0.95) / 0.2
-        grey -= inner * min(2.0 * (gate - 0.1), 1.0) * cells[cell, RETICULUM] * np.exp(-0.5 * ridge * ridge)
+        grey -= contrast * inner * min(2.0 * (gate - 0.1), 1.0) * cells[cell, RETICULUM] * np.exp(-0.5 * ridge * ridge)
     crowd = near[tube, VESICLES] + share * (near[tube, VESICLES + 1] - near[tube, VESICLES])
     if crowd > 0.15 and depth > 20.0:
-        grey += _vesicle(blur, crowd, z, y, x)
+        grey += contrast * _vesicle(blur, crowd, z, y, x)
     return float(grey)
 
 
@@ -383,7 +384,7 @@ def _mitochondrion(
     along = near[tube, CRISTAE] + share / np.sqrt(near[tube, INVERSE_SQUARED_LENGTH])
     swirl = sample(tile, z / 34.0, y / 34.0 + 17.0, x / 34.0)
     inner = min(max((-surface - 10.0) / 12.0, 0.0), 1.0)
-    matrix = 86.0 + 6.0 * swirl + inner * 8.0 * np.sin(2.0 * np.pi * (along / 42.0 + 0.7 * swirl))
+    matrix = 89.0 + 6.0 * swirl + inner * 8.0 * np.sin(2.0 * np.pi * (along / 42.0 + 0.7 * swirl))
     skin = (surface + 3.0) / (0.8 * blur)
     matrix -= 12.0 * np.exp(-0.5 * skin * skin)
     return grey * (1.0 - cover) + matrix * cover, int(near[tube, INSTANCE]) if surface <= 0.0 else 0

@@ -42,9 +42,9 @@ class _Habit:
 
 
 _HABITS = {
-    NeuriteKind.TRUNK: _Habit(0.12, 205.0, 0.12, 5000.0, 1100.0, np.inf),
-    NeuriteKind.DENDRITE: _Habit(0.32, 88.0, 0.17, 1600.0, 2500.0, np.inf),
-    NeuriteKind.AXON: _Habit(0.56, 58.0, 0.12, 900.0, 5000.0, 1300.0),
+    NeuriteKind.TRUNK: _Habit(0.09, 200.0, 0.12, 5000.0, 1500.0, np.inf),
+    NeuriteKind.DENDRITE: _Habit(0.31, 83.0, 0.17, 1800.0, 3200.0, np.inf),
+    NeuriteKind.AXON: _Habit(0.60, 55.0, 0.12, 1300.0, 5000.0, 1300.0),
 }
 _MIN_RADIUS_NM = 42.0
 _VARICOSITY_NM = 170.0
@@ -98,22 +98,24 @@ class Scene:
         return self.nodes_nm[self.paths[path]]
 
 
-def grow_scene(extent_nm: NDArray[np.float64], seed: int) -> Scene:
+def grow_scene(extent_nm: NDArray[np.float64], seed: int, scale: float = 1.0) -> Scene:
     """Grow neurites until they fill the space, then pack them so that tubes no longer run through one another.
 
     Parameters
     ----------
     extent_nm
-        Size of the volume to be imaged, z, y, x; the scene reaches :data:`MARGIN_NM` beyond it.
+        Size of the volume to be imaged, z, y, x; the scene reaches at least :data:`MARGIN_NM` beyond it.
     seed
-        The scene is a pure function of `extent_nm` and `seed`.
+        The scene is a pure function of the arguments.
+    scale
+        Coarseness of the tissue, at least 1: all calibres and lengths are multiplied by it.
     """
-    extent = np.asarray(extent_nm, np.float64)
+    extent = np.asarray(extent_nm, np.float64) / scale
     growth = _Growth(np.random.default_rng([seed, 0]), extent)
     growth.fill()
     scene = growth.scene()
     packed = pack(scene.nodes_nm, scene.radius_nm, scene.parent, scene.neurite, -MARGIN_NM, extent + MARGIN_NM)
-    return replace(scene, nodes_nm=packed)
+    return replace(scene, extent_nm=extent * scale, nodes_nm=packed * scale, radius_nm=scene.radius_nm * scale)
 
 
 @dataclass
@@ -166,7 +168,7 @@ class _Growth:
             aside = _unit(np.cross(along, self.rng.normal(size=3)))
             heading = _unit(aside + self.rng.uniform(-0.4, 0.8) * along)
             twig = float(np.clip(radius * self.rng.uniform(0.45, 0.85), _MIN_RADIUS_NM, 90.0))
-            reach = self.rng.exponential(1700.0) + radius
+            reach = self.rng.exponential(1200.0) + radius
             walked = self.walk(points[at], heading, twig, _HABITS[NeuriteKind.AXON], reach)
             if len(walked) < 3:
                 continue
@@ -178,7 +180,7 @@ class _Growth:
         self, start: NDArray[np.float64], heading: NDArray[np.float64], radius: float, habit: _Habit, reach_nm: float
     ) -> NDArray[np.float64]:
         """Return a persistent random walk that ends where it leaves the box or after `reach_nm`; start excluded."""
-        step = float(np.clip(0.75 * radius, 42.0, 100.0))
+        step = _step_nm(radius)
         most = int(min(reach_nm, 3.0 * float(np.sum(self.extent + 2 * MARGIN_NM))) / step)
         turns = self.rng.normal(scale=np.sqrt(2 * step / habit.persistence_nm), size=(most, 3))
         points = []
@@ -194,7 +196,7 @@ class _Growth:
     def add_path(self, points: NDArray[np.float64], radius: float, habit: _Habit, parent: int) -> NDArray[np.int64]:
         """Append a path (joined to node `parent` unless -1) and return its node indices."""
         index = np.arange(self.count, self.count + len(points))
-        along = np.arange(len(points), dtype=np.float64) * float(np.clip(0.75 * radius, 42.0, 100.0))
+        along = np.arange(len(points), dtype=np.float64) * _step_nm(radius)
         radii, vesicles = _calibre(self.rng, along, radius, habit)
         parents = index - 1
         parents[0] = parent
@@ -243,6 +245,11 @@ def _calibre(
         radii *= 1.0 + rng.uniform(0.5, 1.2) * bump
         vesicles = np.maximum(vesicles, rng.uniform(0.4, 1.0) * bump)
     return np.minimum(radii, 2.4 * radius), vesicles
+
+
+def _step_nm(radius: float) -> float:
+    """Return the distance between nodes: close enough for spheres of the calibre to stand for the tube."""
+    return float(np.clip(0.75 * radius, 42.0, 100.0))
 
 
 def _unit(vector: NDArray[Any]) -> NDArray[np.float64]:

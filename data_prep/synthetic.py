@@ -30,6 +30,7 @@ GENERATOR_VERSION = 1
 """Changes whenever the same arguments give another volume."""
 
 _SLAB_NM = 64.0
+_TRACEABLE_NM = 27.0  # thicker sections get coarser tissue, or its thinnest neurites could not be followed through them
 _SMALLEST_VOX = 8
 _COARSEST_NM = 20
 _DUST_NM3 = 60 * 8.0**3  # smaller pieces of neurite are not annotated
@@ -130,7 +131,7 @@ def synthesise(
     if len(sections.missing) != shape_vox[0]:
         raise GeometryError(f"{len(sections.missing)} sections are described, but the volume has {shape_vox[0]}")
     voxel_nm = np.array(voxel_size, np.float64)
-    scene = grow_scene(np.array(shape_vox) * voxel_nm, seed)
+    scene = grow_scene(np.array(shape_vox) * voxel_nm, seed, scale=max(1.0, voxel_nm[0] / _TRACEABLE_NM))
     organelles = place_mitochondria(scene, seed)
     look = draw_look(scene, organelles, voxel_nm, seed)
 

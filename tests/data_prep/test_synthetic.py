@@ -167,7 +167,7 @@ def test_image_follows_misaligned_sections(stack: SyntheticVolume) -> None:
         image = stack.raw[z, 20:76, 20:76].ravel().astype(float)
         there = straight.raw[z, 20 + dy : 76 + dy, 20 + dx : 76 + dx].ravel().astype(float)
         here = straight.raw[z, 20:76, 20:76].ravel().astype(float)
-        assert np.corrcoef(image, there)[0, 1] > 0.8 > np.corrcoef(image, here)[0, 1]
+        assert np.corrcoef(image, there)[0, 1] > max(0.85, np.corrcoef(image, here)[0, 1] + 0.04)
 
 
 def test_processes_overlap_from_section_to_section(stack: SyntheticVolume) -> None:
