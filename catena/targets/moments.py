@@ -60,8 +60,8 @@ def _along_x(labels: Labels, label: int, box: Index, tables: Float, radius: int,
         rows[z, 0], rows[z, 1] = box[4] - box[1], 0
         for y in range(box[4] - box[1]):
             line = labels[box[0] + z, box[1] + y, box[2] : box[5]]
-            row = out[:, z, y]
-            row[:] = 0
+            for a in range(3):
+                out[a, z, y] = 0
             x, found = 0, False
             while x < width:
                 if line[x] != label:
@@ -71,37 +71,39 @@ def _along_x(labels: Labels, label: int, box: Index, tables: Float, radius: int,
                 while x < width and line[x] == label:
                     x += 1
                 found = True
-                _add_run(row, tables, begin, x, radius)
+                for a in range(3):
+                    _add_run(out[a, z, y], tables[a], begin, x, radius)
             if found:
                 rows[z, 0], rows[z, 1] = min(rows[z, 0], y), y + 1
 
 
 @_compiled
-def _add_run(row: Float, tables: Float, begin: int, end: int, radius: int) -> None:
-    """Add a run's moments about every position: tables[a, i] sums d^a G(d) over d < i − radius."""
-    first, last = max(0, begin - radius), min(row.shape[1], end + radius)
+def _add_run(target: Float, table: Float, begin: int, end: int, radius: int) -> None:
+    """Add a run's moment about every position: table[i] sums d^a G(d) over d < i − radius."""
     size = 2 * radius + 1
-    for a in range(3):
-        table, target = tables[a], row[a]
-        for x in range(first, last):
-            upper, lower = end - x + radius, begin - x + radius
-            target[x] += table[min(upper, size)] - table[max(lower, 0)]
+    for x in range(max(0, begin - radius), min(target.shape[0], end + radius)):
+        target[x] += table[min(end - x + radius, size)] - table[max(begin - x + radius, 0)]
 
 
+# Arrays are passed whole and indexed inside: the compiler knows a row of a C-ordered array to be
+# contiguous, but not a row of a slice across it. Loops count from 0: an index that might be negative
+# is wrapped around, element by element. Either would keep it from vectorising.
 @_compiled
-def _add_four(target: Float, source: Float, first: int, last: int, weights: Float, begin: int, end: int) -> None:
-    """Add ``Σ_i weights[i] source[i, begin:end]``, first ≤ i < last, to ``target[begin:end]``, four at a time."""
-    i = first
+def _add_rows(target: Float, planes: Float, y: int, first: int, last: int, weights: Float, span: Index) -> None:
+    """Add ``Σ_i weights[i − first] planes[i, y]``, first ≤ i < last, to `target`, within `span`, four at a time."""
+    begin, end, i = span[0], span[1], first
+    total = target[begin:end]
     while i + 3 < last:
         a, b, c, d = weights[i - first], weights[i - first + 1], weights[i - first + 2], weights[i - first + 3]
-        s, t, u, v = source[i], source[i + 1], source[i + 2], source[i + 3]
-        for x in range(begin, end):
-            target[x] += a * s[x] + b * t[x] + c * u[x] + d * v[x]
+        s, t = planes[i, y, begin:end], planes[i + 1, y, begin:end]
+        u, v = planes[i + 2, y, begin:end], planes[i + 3, y, begin:end]
+        for x in range(total.shape[0]):
+            total[x] += a * s[x] + b * t[x] + c * u[x] + d * v[x]
         i += 4
     while i < last:
-        a, s = weights[i - first], source[i]
-        for x in range(begin, end):
-            target[x] += a * s[x]
+        e, w = weights[i - first], planes[i, y, begin:end]
+        for x in range(total.shape[0]):
+            total[x] += e * w[x]
         i += 1
 
 
@@ -109,42 +111,40 @@ def _add_four(target: Float, source: Float, first: int, last: int, weights: Floa
 def _along_y(source: Float, rows: Index, columns: Index, kernels: Float, radius: int, out: Float) -> None:
     """Six moments of order ≤ 2 along y and x, as (y, x) powers 00, 01, 02, 10, 11, 20, in the needed columns."""
     for z in range(source.shape[1]):
-        if rows[z, 1] <= rows[z, 0]:
-            out[:, z] = 0
-            continue
         for y in range(source.shape[2]):
-            begin, end = columns[y, 0], columns[y, 1]
-            if end <= begin:
+            span = columns[y]
+            if span[1] <= span[0]:
                 continue
             first, last = max(rows[z, 0], y - radius), min(rows[z, 1], y + radius + 1)
             k = 0
             for power in range(3):
-                weights = kernels[power, first - y + radius :]
                 for order in range(3 - power):
                     target = out[k, z, y]
-                    target[begin:end] = 0
-                    _add_four(target, source[order, z], first, last, weights, begin, end)
+                    target[span[0] : span[1]] = 0
+                    if first < last:
+                        weights = kernels[power, first - y + radius :]
+                        _add_rows(
+                            target, source[order, z].reshape(-1, 1, source.shape[3]), 0, first, last, weights, span
+                        )
                     k += 1
 
 
 @_compiled
-def _along_z(
-    source: Float, y: int, z: int, planes: Index, kernels: Float, radius: int, begin: int, end: int, out: Float
-) -> None:
-    """All ten moments at ``[z, y, begin:end]``, in the order of ORDERS."""
-    first, last = max(planes[0], z - radius), min(planes[1], z + radius + 1)
+def _along_z(source: Float, y: int, z: int, kernels: Float, radius: int, span: Index, out: Float) -> None:
+    """All ten moments at ``[z, y]`` within `span`, in the order of ORDERS."""
+    first, last = max(0, z - radius), min(source.shape[1], z + radius + 1)
     w0, w1, w2 = kernels[0, first - z + radius :], kernels[1, first - z + radius :], kernels[2, first - z + radius :]
-    out[:, begin:end] = 0
-    _add_four(out[0], source[0, :, y], first, last, w0, begin, end)
-    _add_four(out[1], source[0, :, y], first, last, w1, begin, end)
-    _add_four(out[2], source[3, :, y], first, last, w0, begin, end)
-    _add_four(out[3], source[1, :, y], first, last, w0, begin, end)
-    _add_four(out[4], source[0, :, y], first, last, w2, begin, end)
-    _add_four(out[5], source[5, :, y], first, last, w0, begin, end)
-    _add_four(out[6], source[2, :, y], first, last, w0, begin, end)
-    _add_four(out[7], source[3, :, y], first, last, w1, begin, end)
-    _add_four(out[8], source[1, :, y], first, last, w1, begin, end)
-    _add_four(out[9], source[4, :, y], first, last, w0, begin, end)
+    out[:, span[0] : span[1]] = 0
+    _add_rows(out[0], source[0], y, first, last, w0, span)
+    _add_rows(out[1], source[0], y, first, last, w1, span)
+    _add_rows(out[2], source[3], y, first, last, w0, span)
+    _add_rows(out[3], source[1], y, first, last, w0, span)
+    _add_rows(out[4], source[0], y, first, last, w2, span)
+    _add_rows(out[5], source[5], y, first, last, w0, span)
+    _add_rows(out[6], source[2], y, first, last, w0, span)
+    _add_rows(out[7], source[3], y, first, last, w1, span)
+    _add_rows(out[8], source[1], y, first, last, w1, span)
+    _add_rows(out[9], source[4], y, first, last, w0, span)
 
 
 @_compiled
@@ -249,11 +249,11 @@ def fill_descriptors(
         _along_x(strided, label, box, tables, radii[2], along_x, rows)
         along_y = np.empty((6, depth, height, width), np.float32)
         _along_y(along_x, rows, columns, kernels[1], radii[1], along_y)
-        values, planes = np.empty((10, width), np.float32), np.array([0, depth])
+        values = np.empty((10, width), np.float32)
         for y in range(height):
             for z in range(depth):
                 extent = extents[z, y]
                 if extent[1] > extent[0]:
-                    _along_z(along_y, y, z, planes, kernels[0], radii[0], extent[0], extent[1], values)
+                    _along_z(along_y, y, z, kernels[0], radii[0], extent, values)
                     _normalise(values, extent[0], extent[1], floors)
                     _scatter(values, labels, label, box, z, y, extent, steps, out)
