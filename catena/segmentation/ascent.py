@@ -217,7 +217,11 @@ def _smooth_row(row: NDArray[np.int32], out: NDArray[np.int32]) -> None:
 
 @kernel
 def _lift(
-    row: NDArray[np.int32], inside: NDArray[np.uint8], bump: np.int32, lattice_x: NDArray[np.int32], out: NDArray[np.int32]
+    row: NDArray[np.int32],
+    inside: NDArray[np.uint8],
+    bump: np.int32,
+    lattice_x: NDArray[np.int32],
+    out: NDArray[np.int32],
 ) -> None:
     for x in range(out.size):
         value = np.int32(row[x] * np.int32(_LATTICE_LEVELS) + bump + lattice_x[x] + 1)

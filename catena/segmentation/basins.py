@@ -157,7 +157,7 @@ def _join_exits(
 @kernel
 def _local_label(at: int, height: int, width: int, begin: NDArray[np.int64], block: NDArray[np.int64]) -> int:
     z, y, x = at // (height * width) - begin[0], at // width % height - begin[1], at % width - begin[2]
-    return (z * block[1] + y) * block[2] + x + 1
+    return int((z * block[1] + y) * block[2] + x + 1)
 
 
 @kernel

@@ -138,8 +138,8 @@ def waterz_expression(merge_function: str) -> str:
         missing = _missing_to_compile()
         if missing:
             raise ConfigError(
-                f"waterz has no prebuilt {merge_function}, and to compile it lacks {', '.join(missing)}; install that, use"
-                f" agglomerate.scope: graph, or one of the prebuilt functions: mean, hist_quant_10, 15, … 95"
+                f"waterz has no prebuilt {merge_function}, and to compile it lacks {', '.join(missing)}; install that,"
+                " use agglomerate.scope: graph, or one of the prebuilt functions: mean, hist_quant_10, 15, … 95"
             )
     if quantile is None:
         return "OneMinus<MeanAffinity<RegionGraphType, ScoreValue>>"

@@ -64,7 +64,8 @@ def quantise(affinities: NDArray[np.generic]) -> NDArray[np.uint8]:
     lowest, highest = (affinities.min(), affinities.max()) if affinities.size else (0, 0)
     if not (lowest >= 0 and highest <= 1):  # also false for NaN
         raise DataError(f"affinities must lie in [0, 1], found values from {lowest} to {highest}")
-    return np.rint(affinities * np.float32(255)).astype(np.uint8)
+    scaled: NDArray[np.float32] = affinities.astype(np.float32) * np.float32(255)
+    return np.rint(scaled).astype(np.uint8)
 
 
 def foreground(

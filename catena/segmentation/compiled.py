@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 import numba
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+Result = TypeVar("Result")
 
 
-def kernel(function: Function) -> Function:
+def kernel(function: Callable[..., Result]) -> Callable[..., Result]:
     """Compile `function` without the GIL and keep the machine code on disk.
+
+    It is compiled for every combination of types it is called with; annotations name the usual ones, and are not
+    checked where it is called.
 
     Where no folder for the cache can be written (a read-only installation without a home folder), the kernel is
     compiled anew in every process instead of failing on import; ``NUMBA_CACHE_DIR`` names another folder.
     """
     try:
-        return cast(Function, numba.njit(cache=True, nogil=True)(function))
+        return cast(Callable[..., Result], numba.njit(cache=True, nogil=True)(function))
     except RuntimeError as error:
         if "no locator available" not in str(error):
             raise
-        return cast(Function, numba.njit(nogil=True)(function))
+        return cast(Callable[..., Result], numba.njit(nogil=True)(function))

@@ -152,7 +152,8 @@ def parse_merge_function(name: str) -> tuple[int | None, bool]:
     found = _MERGE_FUNCTION.match(name)
     if found is None:
         raise ConfigError(
-            f"no merge function {name!r}; there are 'mean', 'hist_quant_Q' and 'hist_quant_Q_initmax' with Q from 1 to 99"
+            f"no merge function {name!r}; there are 'mean', 'hist_quant_Q' and 'hist_quant_Q_initmax' with Q from 1"
+            " to 99"
         )
     quantile = found.group(2)
     return (None if quantile is None else int(quantile)), found.group(3) is not None

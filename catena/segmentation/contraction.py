@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,7 +87,8 @@ def contract(
     contact, affinity_sum = np.zeros(first.size, np.int64), np.zeros(first.size, np.int64)
     wide = int(statistics.contact.sum()) >= 2**32  # else no sum of contacts can overflow 32 bits
     histogram = np.zeros((first.size, statistics.histogram.shape[1]), np.uint64 if wide else np.uint32)
-    _add_up(edge_of, statistics.contact, contact, statistics.affinity_sum, affinity_sum, statistics.histogram, histogram)
+    added = statistics.contact, statistics.affinity_sum, statistics.histogram
+    _add_up(edge_of, *added, contact, affinity_sum, histogram)
     return ContractedGraph(nodes, low[first], high[first], contact, affinity_sum, histogram, edge_of)
 
 
@@ -96,8 +96,8 @@ def _check(ids: NDArray[np.uint64], positions: NDArray[np.int64], pointers: NDAr
     check_ascending(ids)
     if positions.shape != (ids.size, 3) or pointers.shape != ids.shape:
         raise DataError(
-            f"{ids.size} fragments need positions of shape ({ids.size}, 3) and as many pointers, found {positions.shape}"
-            f" and {pointers.shape}"
+            f"{ids.size} fragments need positions of shape ({ids.size}, 3) and as many pointers, found"
+            f" {positions.shape} and {pointers.shape}"
         )
 
 
@@ -124,17 +124,17 @@ def _number_by_position(
     ranked = chosen[np.lexsort((x[chosen], y[chosen], z[chosen]))]
     number = np.empty(whole.size, np.int64)
     number[whole[ranked]] = np.arange(ranked.size)
-    return cast(NDArray[np.int64], number[whole]), int(ranked.size)
+    return number[whole], int(ranked.size)
 
 
 @kernel
 def _add_up(
     edge_of: NDArray[np.int64],
     contact: NDArray[np.int64],
-    contact_sum: NDArray[np.int64],
     affinity: NDArray[np.int64],
-    affinity_sum: NDArray[np.int64],
     histogram: NDArray[np.uint32],
+    contact_sum: NDArray[np.int64],
+    affinity_sum: NDArray[np.int64],
     histogram_sum: NDArray[np.uint32],
 ) -> None:
     for k in range(edge_of.size):

@@ -7,6 +7,7 @@ numbers and every block computes the same ones.
 from __future__ import annotations
 
 from math import gcd
+from typing import cast
 
 import edt
 import numpy as np
@@ -100,7 +101,7 @@ def squared_distance(
         squared = np.stack(sections) if sections else np.zeros(inside.shape, np.float32)
     else:
         squared = edt.edtsq(inside, anisotropy=edges, parallel=1)
-    return np.minimum(squared, largest).astype(np.uint32)
+    return cast(NDArray[np.uint32], np.minimum(squared, largest).astype(np.uint32))
 
 
 @kernel
@@ -117,7 +118,7 @@ def _nearest_along_x(inside: NDArray[np.uint8], squared: NDArray[np.uint16], edg
             near = cap
             for x in range(width - 1, -1, -1):
                 near = min(near + edge, cap) if row[x] else 0
-                nearest = min(near, np.int64(out[x]))
+                nearest: int = min(near, out[x])
                 out[x] = nearest * nearest
 
 

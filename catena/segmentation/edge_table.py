@@ -9,7 +9,9 @@ from catena.segmentation.compiled import kernel
 
 
 @kernel
-def find_row(slots: NDArray[np.int64], us: NDArray[np.uint64], vs: NDArray[np.uint64], u: np.uint64, v: np.uint64) -> int:
+def find_row(
+    slots: NDArray[np.int64], us: NDArray[np.uint64], vs: NDArray[np.uint64], u: np.uint64, v: np.uint64
+) -> int:
     """Return the slot of the pair (u, v): ``slots[slot]`` is its row, or -1 if the pair is new.
 
     Parameters
@@ -24,7 +26,7 @@ def find_row(slots: NDArray[np.int64], us: NDArray[np.uint64], vs: NDArray[np.ui
     mixed ^= mixed >> np.uint64(29)
     mixed *= np.uint64(0xBF58476D1CE4E5B9)
     mixed ^= mixed >> np.uint64(32)
-    slot = np.int64(mixed & last)
+    slot = int(np.int64(mixed & last))
     while slots[slot] >= 0 and (us[slots[slot]] != u or vs[slots[slot]] != v):
         slot = (slot + 1) & (slots.size - 1)
     return slot

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from funlib.geometry import Coordinate
@@ -104,7 +105,9 @@ def edge_statistics(
         raise GeometryError(f"a histogram of uint8 values has 1 to 256 bins (0 for none), not {bins}")
     channels = np.array(short_range_channels(affinity_offsets, affinities.shape[0]), np.int64)
     bounds = [(0, n) if core is None else core[axis].indices(n)[:2] for axis, n in enumerate(fragments.shape)]
-    columns = _gather(affinities, channels, np.ascontiguousarray(fragments, np.uint64), np.array(bounds, np.int64), bins)
+    columns = _gather(
+        affinities, channels, np.ascontiguousarray(fragments, np.uint64), np.array(bounds, np.int64), bins
+    )
     u, v, contact, affinity_sum, histogram = columns
     order = np.lexsort((v, u))
     return EdgeStatistics(u[order], v[order], contact[order], affinity_sum[order], histogram[order])
@@ -160,7 +163,7 @@ def _gather(
 
 
 @kernel
-def _grown(column: NDArray[np.int64]) -> NDArray[np.int64]:
+def _grown(column: NDArray[Any]) -> NDArray[Any]:
     larger = np.zeros(2 * column.size, column.dtype)
     larger[: column.size] = column
     return larger

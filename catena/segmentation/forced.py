@@ -47,7 +47,8 @@ def forced_edges(
     at = roots[on] + begin + np.stack([way // 9 - 1, way // 3 % 3 - 1, way % 3 - 1], axis=1)
     if at.size and (at.min() < 0 or (at >= np.array(labels.shape)).any()):
         raise GeometryError(
-            f"labels of shape {labels.shape} with the core at {core} lack the voxel of context into which a fragment goes on"
+            f"labels of shape {labels.shape} with the core at {core} lack the voxel of context into which a fragment"
+            " goes on"
         )
     pairs = np.stack([ids[on], labels[at[:, 0], at[:, 1], at[:, 2]]], axis=1).astype(np.uint64)
     return pairs[pairs[:, 1] > 0]

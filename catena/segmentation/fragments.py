@@ -145,7 +145,9 @@ def _place(
     bounds = [each.indices(n) for each, n in zip(core, array_shape, strict=True)]
     if any(step != 1 or stop <= start for start, stop, step in bounds):
         raise GeometryError(f"the core {core} is empty or not contiguous in an array of shape {array_shape}")
-    given = [(each.start or 0, n if each.stop is None else each.stop) for each, n in zip(core, array_shape, strict=True)]
+    given = [
+        (each.start or 0, n if each.stop is None else each.stop) for each, n in zip(core, array_shape, strict=True)
+    ]
     if any((start, stop) != bound[:2] for (start, stop), bound in zip(given, bounds, strict=True)):
         raise GeometryError(f"the core {core} does not lie in the array of shape {array_shape}")
     core = cast(Box, tuple(slice(start, stop) for start, stop, _ in bounds))
@@ -178,9 +180,7 @@ def _basins(
     pointers = steepest_neighbours(field, in_plane=in_plane)
     context = fragment_context(config, voxel_size)
     valid = _valid_part(core, inside.shape, context, 0 if in_plane else MEETING_REACH)
-    shifted = cast(
-        Box, tuple(slice(c.start - v.start, c.stop - v.start) for c, v in zip(core, valid, strict=True))
-    )
+    shifted = cast(Box, tuple(slice(c.start - v.start, c.stop - v.start) for c, v in zip(core, valid, strict=True)))
     local, roots = label_basins(pointers[valid], shifted, cast(tuple[int, int, int], tuple(shape)))
     at = np.stack(np.unravel_index(roots - 1, tuple(shape)), axis=1).astype(np.int64)
     ways = pointers[core][at[:, 0], at[:, 1], at[:, 2]].astype(np.int8)

@@ -117,7 +117,7 @@ def _score(
     quantile: int,
 ) -> float:
     if quantile == _MEAN:
-        return 1.0 - affinity_sum[edge] / (255.0 * contact[edge])
+        return float(1.0 - affinity_sum[edge] / (255.0 * contact[edge]))
     # the pivot and the middle of its bin, as in waterz
     pivot = quantile * contact[edge] // 100 + 1
     counts = histogram[edge]
@@ -126,7 +126,7 @@ def _score(
     while seen < pivot:
         part += 1
         seen += np.int64(counts[part])
-    return 1.0 - (part + 0.5) / counts.size
+    return float(1.0 - (part + 0.5) / counts.size)
 
 
 @kernel
@@ -242,7 +242,9 @@ def _incidence(
 
 
 @kernel
-def _append(first: NDArray[np.int32], last: NDArray[np.int32], following: NDArray[np.int32], node: int, half: int) -> None:
+def _append(
+    first: NDArray[np.int32], last: NDArray[np.int32], following: NDArray[np.int32], node: int, half: int
+) -> None:
     following[half] = -1
     if first[node] < 0:
         first[node] = half
@@ -253,7 +255,7 @@ def _append(first: NDArray[np.int32], last: NDArray[np.int32], following: NDArra
 
 @kernel
 def _pair(nodes: int, a: int, b: int) -> int:
-    return np.int64(min(a, b)) * nodes + np.int64(max(a, b))
+    return int(min(a, b)) * nodes + int(max(a, b))
 
 
 @kernel
@@ -261,7 +263,7 @@ def _slot(keys: NDArray[np.int64], key: int) -> int:
     """Return where `key` is in the table, or the free place (-1) where it belongs."""
     mixed = np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)
     mixed ^= mixed >> np.uint64(32)
-    slot = np.int64(mixed & np.uint64(keys.size - 1))
+    slot = int(np.int64(mixed & np.uint64(keys.size - 1)))
     while keys[slot] != key and keys[slot] >= 0:
         slot = (slot + 1) & (keys.size - 1)
     return slot

@@ -36,6 +36,7 @@ def rows_of(ids: NDArray[np.uint64], wanted: NDArray[np.uint64], what: str) -> N
     if not known.all():
         unknown = np.unique(wanted[~known])
         raise DataError(
-            f"{what} name {unknown.size} fragments that are not among the {ids.size} given ones, first {unknown[:3].tolist()}"
+            f"{what} name {unknown.size} fragments that are not among the {ids.size} given ones, first"
+            f" {unknown[:3].tolist()}"
         )
     return rows.astype(np.int64)

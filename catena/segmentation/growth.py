@@ -116,7 +116,7 @@ def _spread(labels: NDArray[np.uint32], pointers: NDArray[np.uint8]) -> None:
             for x in range(width):
                 a, b, c = z, y, x
                 while labels[a, b, c] == 0 and pointers[a, b, c] != OUTSIDE and pointers[a, b, c] != STAY:
-                    way = np.int64(pointers[a, b, c])
+                    way = int(pointers[a, b, c])
                     a, b, c = a + way // 9 - 1, b + way // 3 % 3 - 1, c + way % 3 - 1
                 grown[z, y, x] = labels[a, b, c]
     labels[:] = grown

@@ -10,9 +10,7 @@ from catena.segmentation.compiled import kernel
 from catena.segmentation.graph_index import check_ascending
 
 
-def relabel(
-    fragments: NDArray[np.uint64], ids: NDArray[np.uint64], segments: NDArray[np.uint64]
-) -> NDArray[np.uint64]:
+def relabel(fragments: NDArray[np.uint64], ids: NDArray[np.uint64], segments: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Return `fragments` with each id replaced by its segment; 0 stays 0.
 
     Parameters

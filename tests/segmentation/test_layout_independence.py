@@ -30,6 +30,7 @@ lenient = settings(
     per_section=st.booleans(),
     merge_function=st.sampled_from(["mean", "hist_quant_50", "hist_quant_75", "hist_quant_75_initmax"]),
     masked=st.booleans(),
+    grow=st.sampled_from([0, 1, 8]),
 )
 def test_blocks_give_the_partition_of_the_whole_volume(
     smooth_affinities,
@@ -44,13 +45,14 @@ def test_blocks_give_the_partition_of_the_whole_volume(
     per_section,
     merge_function,
     masked,
+    grow,
 ):
     affinities = smooth_affinities(seed, SHAPE, sigma)
     mask = np.ones(SHAPE, bool)
     if masked:
         mask[10:20, 5:12] = False
     voxel_size = Coordinate(voxel_size)
-    config = FragmentsConfig(distance_cap=cap, per_section=per_section)
+    config = FragmentsConfig(distance_cap=cap, per_section=per_section, grow=grow)
     agglomerate = AgglomerateConfig(merge_function=merge_function)
     whole = segment(affinities, offsets, voxel_size, config, agglomerate, THRESHOLDS, mask)
     blocks = segment_in_blocks(affinities, voxel_size, config, agglomerate, block, THRESHOLDS, mask)
@@ -73,9 +75,9 @@ def test_a_large_flat_body_is_the_same_in_every_layout(segment_in_blocks, same_p
     assert blocks.ids.size < 6 * whole.fragments.ids.size
 
 
-def test_one_voxel_less_of_context_would_show(smooth_affinities, segment_in_blocks, same_partition, offsets):
+def test_less_context_would_show(smooth_affinities, segment_in_blocks, same_partition, offsets):
     affinities = smooth_affinities(5, (30, 40, 40), 5.0)
-    voxel_size, config, agglomerate = Coordinate(8, 8, 8), FragmentsConfig(distance_cap=6), AgglomerateConfig()
+    voxel_size, config, agglomerate = Coordinate(8, 8, 8), FragmentsConfig(distance_cap=6, grow=0), AgglomerateConfig()
     whole = segment(affinities, offsets, voxel_size, config, agglomerate, (0.0,))
     full = fragment_context(config, voxel_size)
     partitions = [
@@ -95,7 +97,7 @@ def test_one_voxel_less_of_context_would_show(smooth_affinities, segment_in_bloc
 )
 def test_ids_say_who_owns_them(smooth_affinities, segment_in_blocks, seed, block, method, per_section):
     affinities = smooth_affinities(seed, SHAPE, 2.0)
-    config = FragmentsConfig(method=method, per_section=per_section, **({"distance_cap": 4}))
+    config = FragmentsConfig(method=method, per_section=per_section, distance_cap=4)
     result = segment_in_blocks(affinities, Coordinate(8, 8, 8), config, AgglomerateConfig(), block, (0.5,))
     assert (np.diff(result.ids.astype(np.int64)) > 0).all()  # unique, and in the order of the blocks
     assert np.array_equal(np.unique(result.labels[result.labels > 0]), result.ids)
