@@ -19,14 +19,15 @@ from benchmarks.result import Figure
 
 KILLS, SMOKE_KILLS = 10, 2
 SEED = 0
-WHAT = ("checkpoints/best.pt", "volumes/phantom/volume.zarr/volumes", "volumes/phantom/metrics.json")
+CHECKPOINT = "checkpoints/best.pt"
+WHAT = (CHECKPOINT, "volumes/phantom/volume.zarr/volumes", "volumes/phantom/metrics.json")
 
 
 def measure(smoke: bool = False) -> dict[str, Figure]:
     """Return how often a run was killed, and in how many results it then differed from an unbroken one."""
     kills = SMOKE_KILLS if smoke else KILLS
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         config = write_experiment(folder)
         began = time.monotonic()
         finish(config, "unbroken")
@@ -107,7 +108,19 @@ def kill_until_finished(config: Path, experiment: str, kills: int, duration: flo
 
 def digests(folder: Path) -> dict[str, str]:
     """Return the SHA-256 of every compared result; a folder's is that of its files and their names."""
-    return {name: digest(folder / name) for name in WHAT}
+    return {name: weights_digest(folder / name) if name == CHECKPOINT else digest(folder / name) for name in WHAT}
+
+
+def weights_digest(path: Path) -> str:
+    """Return the SHA-256 of a checkpoint's weights; the file also holds the experiment's name and paths."""
+    import torch
+
+    total = hashlib.sha256()
+    state = torch.load(path, weights_only=True)
+    total.update(str(state["iteration"]).encode())
+    for name, values in sorted(state["network"].items()):
+        total.update(name.encode() + values.numpy().tobytes())
+    return total.hexdigest()
 
 
 def digest(path: Path) -> str:

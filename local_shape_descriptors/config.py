@@ -223,6 +223,18 @@ class LocalShapeDescriptorsConfig(ExperimentConfig):
         below = {**(volume.get("inputs") or {}), "affinities": path}
         return {**values, "volumes": {name: {**volume, "inputs": below}}}
 
+    @model_validator(mode="after")
+    def _has_a_table(self) -> Self:
+        threshold, values = self.segmentation.threshold, self.lookup_tables.values
+        for name, each in (("threshold", threshold), ("default_threshold", self.segmentation.default_threshold)):
+            if each is not None and min(abs(each - value) for value in values) > 1e-9:
+                nearest = min(values, key=lambda value, each=each: abs(each - value))  # type: ignore[misc]
+                raise ValueError(
+                    f"segmentation.{name}: no lookup table at threshold {each}; the nearest is {nearest:g}. Add it to "
+                    "lookup_tables.thresholds, or change lookup_tables.step"
+                )
+        return self
+
     def scored_with(self, region: str) -> list[str]:
         """Return the volumes that have labels in `region`."""
         return [name for name, each in self.volumes.items() if each.labels is not None and region in each.regions]

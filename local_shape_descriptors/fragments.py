@@ -9,7 +9,7 @@ import numpy as np
 from funlib.geometry import Coordinate, Roi
 from numpy.typing import NDArray
 
-from catena.arrays import Array
+from catena.arrays import Array, open_array
 from catena.blockwise.blocks import Block, BlockGrid
 from catena.blockwise.execution import ExecutionConfig
 from catena.blockwise.faults import fault_point
@@ -82,6 +82,7 @@ class FragmentsStage(BlockwiseStage):
     def prepare(self, job: Job, grid: BlockGrid) -> None:
         """Create the array and the table."""
         outputs = self.outputs(settings_of(job), job.volume)
+        _ = open_array(input_path(job, "affinities")).affinity_offsets  # refused here rather than in every worker
         keep_or_create(
             job.staged(outputs["fragments"]),
             roi=grid.roi,
