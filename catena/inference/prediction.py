@@ -152,7 +152,7 @@ class Predictor:
         return self.block(mirrored_reader(raw), Coordinate(0, 0, 0), Coordinate(raw.shape[-3:]), heads, progress)
 
     def _bytes_per_voxel(self) -> int:
-        """Bound the peak of memory per input voxel: features joined and convolved at full resolution (measured: 0.6 of it)."""
+        """Bound the peak of memory per input voxel: features joined and convolved at full resolution."""
         unet = self.network.config.unet
         joined = unet.feature_maps + unet.feature_maps_at(1 if unet.upsampling == "nearest" and unet.levels else 0)
         return (2 * joined + unet.feature_maps) * (4 if self.precision == "float32" else 2)
