@@ -61,7 +61,7 @@ def _run(path: Path, overrides: list[str] | None, **selection: Any) -> None:
     print_summary(task, config, outcomes)
 
 
-@app.command("run", epilog=_epilog("catena run fib25.yaml", "catena run fib25.yaml --to fragments predict.patches=4"))
+@app.command("run", epilog=_epilog("catena run fib25.yaml", "catena run fib25.yaml --to predict train.iterations=5000"))
 def run_command(
     config: ConfigArgument,
     overrides: Overrides = None,

@@ -31,12 +31,12 @@ Path_ = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(va
 class RegionConfig(Config):
     """A box, half open, in voxels from the first voxel of raw, or in world nm where the name ends in ``_nm``."""
 
-    z: tuple[int, int] | None = Field(None, description="first and last-but-one section; everything if not given")
-    y: tuple[int, int] | None = None
-    x: tuple[int, int] | None = None
+    z: tuple[int, int] | None = Field(None, description="first voxel, and the one after the last. Default: all")
+    y: tuple[int, int] | None = Field(None, description="as z")
+    x: tuple[int, int] | None = Field(None, description="as z")
     z_nm: tuple[float, float] | None = Field(None, description="world coordinates in nm instead of voxels")
-    y_nm: tuple[float, float] | None = None
-    x_nm: tuple[float, float] | None = None
+    y_nm: tuple[float, float] | None = Field(None, description="as z_nm")
+    x_nm: tuple[float, float] | None = Field(None, description="as z_nm")
 
     @model_validator(mode="after")
     def _check(self) -> RegionConfig:

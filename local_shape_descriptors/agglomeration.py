@@ -169,9 +169,8 @@ class AgglomerateStage(BlockwiseStage):
         columns = store.read(table)
         histogram = columns.get("histogram", np.zeros((len(columns["u"]), 0), np.uint32))
         order = np.lexsort((columns["v"], columns["u"]))
-        statistics = EdgeStatistics(
-            *(columns[name][order] for name in ("u", "v", "contact", "affinity_sum")), histogram[order]
-        )
+        u, v, contact, affinity_sum = (columns[name][order] for name in ("u", "v", "contact", "affinity_sum"))
+        statistics = EdgeStatistics(u, v, contact, affinity_sum, histogram[order])
         scores = agglomerate_graph(
             nodes["id"],
             positions(nodes["root"], grid),

@@ -40,16 +40,29 @@ class ModelConfig(Config):
     lsd_downsample: int = Field(2, ge=1, description="Descriptors are computed at every n-th voxel.")
     levels: int = Field(3, ge=1, description="Downsampling steps, chosen from the voxel size.")
     factor: int = Field(2, ge=2, description="Downsampling factor of a step.")
-    feature_maps: int = Field(12, ge=1)
-    growth: float = Field(5, ge=1)
+    feature_maps: int = Field(12, ge=1, description="Feature maps at full resolution; more are better and slower.")
+    growth: float = Field(5, ge=1, description="Every level below has this many times the feature maps.")
     downsampling: tuple[PerAxis, ...] | None = Field(None, description="Instead of `levels` and `factor`.")
-    kernels_down: tuple[ConvolutionPass, ...] | None = None
-    kernels_up: tuple[ConvolutionPass, ...] | None = None
-    padding: Literal["valid", "same"] = "valid"
-    activation: Literal["relu", "leaky_relu", "elu", "silu"] = "relu"
-    upsampling: Literal["nearest", "projected", "transposed"] = "nearest"
-    normalisation: Literal["none", "batch", "group"] = "none"
-    equivariant_crop: bool = False
+    kernels_down: tuple[ConvolutionPass, ...] | None = Field(
+        None, description="Kernel shapes per level on the way down, bottleneck last. Default: from the voxel size."
+    )
+    kernels_up: tuple[ConvolutionPass, ...] | None = Field(
+        None, description="Kernel shapes per level on the way up, full resolution first. Default: from the voxel size."
+    )
+    padding: Literal["valid", "same"] = Field(
+        "valid",
+        description="valid: every output voxel sees real context. same: crops are padded with zeros in training, which "
+        "is several times cheaper per output voxel; prediction never pads.",
+    )
+    activation: Literal["relu", "leaky_relu", "elu", "silu"] = Field("relu", description="After every convolution.")
+    upsampling: Literal["nearest", "projected", "transposed"] = Field(
+        "nearest", description="projected: as nearest (published), with fewer feature maps, much cheaper."
+    )
+    normalisation: Literal["none", "batch", "group"] = Field(
+        "none",
+        description="batch: running statistics when predicting; group: blocks would differ, prediction refuses it.",
+    )
+    equivariant_crop: bool = Field(False, description="Crop on the way up as published; prediction needs no such crop.")
 
     @property
     def heads(self) -> dict[str, int]:
@@ -101,7 +114,7 @@ class LookupTablesConfig(Config):
     """Fragments to segments, at every threshold at once."""
 
     thresholds: tuple[float, ...] | None = Field(None, description="Instead of 0 to 1 by `step`.")
-    step: float = Field(0.02, gt=0, le=1)
+    step: float = Field(0.02, gt=0, le=1, description="Distance of the thresholds.")
 
     @property
     def values(self) -> tuple[float, ...]:

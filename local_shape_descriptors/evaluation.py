@@ -7,15 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from funlib.geometry import Coordinate
 
 from catena.evaluation import RegionScores, Scores, Sweep, score, sweep_thresholds
 from catena.evaluation.baseline import AFFINITY_OFFSETS, pseudo_affinities
-from catena.evaluation.zeros import ZERO_POLICIES
+from catena.evaluation.zeros import ZERO_POLICIES, ZeroPolicy
 from catena.segmentation import Segmentation, segment
 from catena.task import Given, Input, Job, Made, Output, Progress, Stage, StageReport, input_path
 from local_shape_descriptors.config import LocalShapeDescriptorsConfig
-from local_shape_descriptors.fragments import settings_of
+from local_shape_descriptors.fragments import has_affinities, settings_of
 from local_shape_descriptors.lookup_tables import LookupTables, tables_path, threshold_of, threshold_source
 from local_shape_descriptors.scoring import Truth, count, truth_inputs
 
@@ -31,7 +30,7 @@ class EvaluateStage(Stage):
 
     def applies(self, config: Settings, volume: str) -> bool:
         """Only volumes with labels and a region to score are evaluated."""
-        return bool(scored_regions(config, volume))
+        return bool(scored_regions(config, volume)) and has_affinities(config, volume)
 
     def inputs(self, config: Settings, volume: str) -> Mapping[str, Input]:
         """Return fragments, tables, truth, references, raw for the baseline, and what chose the threshold."""
@@ -189,33 +188,26 @@ def _sweep_baseline(config: Settings, volume: str, truth: Truth) -> Sweep:
     affinities = pseudo_affinities(
         raw, geometry.voxel_size, config.evaluate.baseline_settings, units_per_nm=geometry.units_per_nm
     )
-    made = segment_in_memory(config, affinities, AFFINITY_OFFSETS, geometry.voxel_size)
-    return sweep_segmentation(config, made, truth)
-
-
-def segment_in_memory(
-    config: Settings, affinities: Any, offsets: tuple[Coordinate, ...], voxel_size: Coordinate
-) -> Segmentation:
-    """Segment affinities in memory with an experiment's settings, at all its thresholds."""
-    return segment(
+    made = segment(
         affinities,
-        offsets,
-        voxel_size,
+        AFFINITY_OFFSETS,
+        geometry.voxel_size,
         config.fragments,
         config.agglomerate,
         thresholds=config.lookup_tables.values,
     )
+    return sweep_segmentation(made, truth, config.evaluate.zeros)
 
 
-def sweep_segmentation(config: Settings, made: Segmentation, truth: Truth) -> Sweep:
-    """Score a segmentation made in memory of a region, at all thresholds."""
+def sweep_segmentation(made: Segmentation, truth: Truth, zeros: ZeroPolicy = "one_object") -> Sweep:
+    """Score a segmentation made in memory of a region, at all its thresholds."""
     from catena.evaluation import Contingency
     from catena.evaluation.zeros import apply_zero_policy
 
     values, labels = apply_zero_policy(
         made.fragments.labels,
         truth.read(truth.roi),
-        config.evaluate.zeros,
+        zeros,
         voxel_size=truth.geometry.voxel_size,
         reference=made.fragments.labels,
     )

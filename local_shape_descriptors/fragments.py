@@ -47,10 +47,19 @@ def affinities_input(config: Settings, volume: str) -> Input:
     return Made("predict", "affinities", volume)
 
 
+def has_affinities(config: Settings, volume: str) -> bool:
+    """Tell whether there are affinities of a volume, given or predicted."""
+    return config.volume(volume).inputs.affinities is not None or "affinities" in config.model.heads
+
+
 class FragmentsStage(BlockwiseStage):
     """Extract fragments block by block."""
 
     name, version = "fragments", 1
+
+    def applies(self, config: Settings, volume: str) -> bool:
+        """A model of descriptors alone is trained and predicted, but nothing is segmented with it."""
+        return has_affinities(config, volume)
 
     def inputs(self, config: Settings, volume: str) -> Mapping[str, Input]:
         """Return the affinities, and the mask if there is one."""

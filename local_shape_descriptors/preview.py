@@ -13,7 +13,7 @@ from catena.arrays import Array
 from catena.task import Given, Input, Job, Made, Output, Progress, Stage, StageReport, input_path
 from catena.viewing.kinds import Kind
 from local_shape_descriptors.config import LocalShapeDescriptorsConfig
-from local_shape_descriptors.fragments import affinities_input, settings_of
+from local_shape_descriptors.fragments import affinities_input, has_affinities, settings_of
 from local_shape_descriptors.geometry import VolumeGeometry, volume_geometry
 
 Settings = LocalShapeDescriptorsConfig
@@ -32,6 +32,10 @@ class PreviewStage(Stage):
     """Draw the central planes of everything a volume has."""
 
     name, version = "preview", 1
+
+    def applies(self, config: Settings, volume: str) -> bool:
+        """Only where there are affinities."""
+        return has_affinities(config, volume)
 
     def inputs(self, config: Settings, volume: str) -> Mapping[str, Input]:
         """Return the arrays to draw."""

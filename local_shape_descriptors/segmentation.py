@@ -14,7 +14,7 @@ from catena.blockwise.stage import BlockFunction, BlockwiseStage, keep_or_create
 from catena.segmentation import relabel
 from catena.task import Input, Job, Made, Output, Progress, input_path
 from local_shape_descriptors.config import LocalShapeDescriptorsConfig
-from local_shape_descriptors.fragments import chunk_shape, settings_of
+from local_shape_descriptors.fragments import chunk_shape, has_affinities, settings_of
 from local_shape_descriptors.geometry import fragment_grid, volume_geometry
 from local_shape_descriptors.lookup_tables import LookupTables, tables_path, threshold_of, threshold_source
 
@@ -25,6 +25,10 @@ class SegmentationStage(BlockwiseStage):
     """Write the segmentation block by block."""
 
     name, version = "segmentation", 1
+
+    def applies(self, config: Settings, volume: str) -> bool:
+        """Only where there are affinities."""
+        return has_affinities(config, volume)
 
     def inputs(self, config: Settings, volume: str) -> Mapping[str, Input]:
         """Return fragments, tables and, unless configured, what chose the threshold."""

@@ -32,6 +32,10 @@ class PredictStage(BlockwiseStage):
 
     name, version = "predict", 1
 
+    def applies(self, config: Settings, volume: str) -> bool:
+        """Not where affinities are given."""
+        return config.volume(volume).inputs.affinities is None
+
     def inputs(self, config: Settings, volume: str) -> Mapping[str, Input]:
         """Return raw and the trained network."""
         settings = config.volume(volume)

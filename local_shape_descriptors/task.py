@@ -60,7 +60,7 @@ TASK = Task(
         EvaluateStage(),
         PreviewStage(),
     ),
-    targets=("segmentation", "evaluate", "preview"),
+    targets=("predict", "segmentation", "evaluate", "preview"),
     open_graph=open_graph,
     summary=summary,
     template=template,

@@ -51,25 +51,18 @@ class TrainStage(Stage):
         }
 
     def settings(self, config: Settings, volume: str) -> Mapping[str, Any]:
-        """Return all that the weights depend on; validation chooses the best of them, so how it segments counts."""
+        """Return all that the weights depend on; validation segments with fixed settings, which do not enter."""
         regions = {
-            name: {region: each.regions[region].model_dump(mode="json") for region in sorted(each.regions)}
-            for name, each in config.volumes.items()
-            if each.labels is not None
+            region: {name: config.volume(name).regions[region].model_dump(mode="json") for name in sorted(names)}
+            for region in ("train", "validation")
+            if (names := config.scored_with(region))
         }
-        validation = {}
-        if config.scored_with("validation"):
-            validation = {
-                "fragments": config.fragments.model_dump(mode="json", exclude={"block_shape_vox", "mask"}),
-                "agglomerate": config.agglomerate.model_dump(mode="json", exclude={"store", "block_context"}),
-            }
         return {
             "seed": config.seed,
             "model": config.model.model_dump(mode="json"),
             "augment": config.augment.model_dump(mode="json"),
             "train": config.train.model_dump(mode="json"),
             "regions": regions,
-            "validation": validation,
         }
 
     def run(self, job: Job, progress: Progress) -> StageReport:

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from catena.inference import Predictor
 from catena.networks import Network
+from catena.segmentation import segment
 from local_shape_descriptors.config import LocalShapeDescriptorsConfig
-from local_shape_descriptors.evaluation import segment_in_memory, sweep_segmentation
-from local_shape_descriptors.predicter import prediction_precision
+from local_shape_descriptors.evaluation import sweep_segmentation
+from local_shape_descriptors.predicter import fast_precision
 from local_shape_descriptors.scoring import Truth
 
 
@@ -29,7 +30,7 @@ def score_network(config: LocalShapeDescriptorsConfig, volume: str, network: Net
     truth = Truth(config, volume, "validation")
     geometry = truth.geometry
     device = next(network.parameters()).device
-    predictor = Predictor(network, device=device, precision=prediction_precision(config, str(device)))
+    predictor = Predictor(network, device=device, precision=fast_precision(str(device)))
     raw = geometry.open(str(config.volume(volume).raw), voxel_size_nm=config.volume(volume).voxel_size_nm)
 
     def read(begin_vox: Coordinate, shape_vox: Coordinate) -> NDArray[Any]:
@@ -41,8 +42,8 @@ def score_network(config: LocalShapeDescriptorsConfig, volume: str, network: Net
     if "affinities" not in predicted:
         return {"voi_sum": descriptor_error(config, truth, predicted["lsds"])}
     offsets = tuple(Coordinate(each) for each in config.model.neighbourhood)
-    made = segment_in_memory(config, predicted["affinities"], offsets, geometry.voxel_size)
-    sweep = sweep_segmentation(config, made, truth)
+    # Default methods, whatever the experiment's: choosing others later must not train again.
+    sweep = sweep_segmentation(segment(predicted["affinities"], offsets, geometry.voxel_size), truth)
     best = sweep.at(sweep.best_threshold)
     return {
         "voi_sum": best.voi_sum,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +145,7 @@ def test_sections_are_segmented_one_by_one_where_they_are_thick(settings: dict[s
     settings["segmentation"] = {"threshold": 0.5}
     run_all(settings, last="segmentation")
     fragments = open_array(folder(settings) / "volume.zarr/volumes/fragments").read()
-    for below, above in zip(fragments[:-1], fragments[1:], strict=True):
+    for below, above in pairwise(fragments):
         assert not np.intersect1d(below[below > 0], above).size
     assert len(np.unique(segmentation(settings))) < len(np.unique(fragments)) / 4
     array = open_array(em["affinities"])
