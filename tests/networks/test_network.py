@@ -127,6 +127,15 @@ def test_without_padding_computes_what_the_padded_network_does_far_from_its_bord
     assert next(plain.parameters()).data_ptr() == next(padded.parameters()).data_ptr()
 
 
+def test_predicting_leaves_training_as_it_was() -> None:
+    network = make(VARIANTS["batch"]).train()
+    plain = network.without_padding().to(torch.float32)
+    assert not plain.training
+    assert network.training
+    assert all(each.requires_grad and each.dtype == torch.double for each in network.parameters())
+    assert not any(each.requires_grad for each in plain.parameters())
+
+
 def test_normalisation_over_the_patch_is_refused_for_prediction() -> None:
     with pytest.raises(ConfigError, match="normalisation: group"):
         make(UNetConfig(feature_maps=8, growth=2, normalisation="group")).without_padding()
