@@ -18,7 +18,7 @@ from catena.segmentation.boundary import foreground, quantise, short_range_chann
 from catena.segmentation.compiled import kernel
 from catena.segmentation.config import FragmentsConfig
 from catena.segmentation.distance import squared_distance, voxel_edges
-from catena.segmentation.growth import growth_reach, raise_slopes, spread
+from catena.segmentation.growth import growth_reach, spread, ways_inside
 from catena.segmentation.seeds import maxima
 from catena.segmentation.watershed import LEVELS_PER_EDGE, flood
 
@@ -175,9 +175,10 @@ def _basins(
     in_plane = config.sectionwise(voxel_size)
     first = begin - Coordinate(each.start for each in core)
     field = ascent_field(inside, voxel_size, config.distance_cap, first, in_plane=in_plane)
-    if config.grow:
-        field = raise_slopes(field, inside, voxel_size, config.grow, mask, in_plane=in_plane)
     pointers = steepest_neighbours(field, in_plane=in_plane)
+    if config.grow:
+        growing = ways_inside(inside, voxel_size, config.grow, mask, in_plane=in_plane)
+        pointers = np.where(inside, pointers, growing)
     context = fragment_context(config, voxel_size)
     valid = _valid_part(core, inside.shape, context, 0 if in_plane else MEETING_REACH)
     shifted = cast(Box, tuple(slice(c.start - v.start, c.stop - v.start) for c, v in zip(core, valid, strict=True)))
@@ -227,18 +228,18 @@ def _seeded(
     if config.grow:
         free = (inside == 0) if mask is None else (inside == 0) & (mask != 0)  # not what was dropped
         labelled = (grown > 0).astype(np.uint8)
-        slopes = raise_slopes(labelled.astype(np.int32), labelled, voxel_size, config.grow, free, in_plane=in_plane)
-        spread(grown, steepest_neighbours(slopes, in_plane=in_plane))
-    # cut at the core's faces a fragment may fall apart, and one id is one connected component
+        spread(grown, ways_inside(labelled, voxel_size, config.grow, free, in_plane=in_plane))
+    # cut at the core's faces a fragment may fall apart, and one id is one connected component (growth goes across edges
+    # and corners)
     if in_plane:
-        sections = [cc3d.connected_components(each, connectivity=4, out_dtype=np.uint32) for each in grown[core]]
+        sections = [cc3d.connected_components(each, connectivity=8, out_dtype=np.uint32) for each in grown[core]]
         pieces = np.zeros([each.stop - each.start for each in core], np.uint64)
         count = 0
         for piece, section in zip(pieces, sections, strict=True):
             piece[:] = section + np.uint64(count) * (section > 0)
             count += int(section.max(initial=0))
     else:
-        pieces = cc3d.connected_components(np.ascontiguousarray(grown[core]), connectivity=6, out_dtype=np.uint64)
+        pieces = cc3d.connected_components(np.ascontiguousarray(grown[core]), connectivity=26, out_dtype=np.uint64)
     local, roots = _first_voxels(pieces, cast(tuple[int, int, int], tuple(shape)))
     at = np.stack(np.unravel_index(roots - 1, tuple(shape)), axis=1).astype(np.int64)
     return _described(local, roots, at, np.full(roots.size, STAY, np.int8), block_index, shape)

@@ -10,7 +10,7 @@ import numpy as np
 from funlib.geometry import Coordinate
 from numpy.typing import NDArray
 
-from catena.segmentation.ascent import OUTSIDE, STAY
+from catena.segmentation.ascent import OUTSIDE, STAY, steepest_neighbours
 from catena.segmentation.compiled import kernel
 from catena.segmentation.distance import capped_squared_distance, voxel_edges
 
@@ -33,42 +33,47 @@ def growth_reach(voxel_size: Coordinate, grow: int, in_plane: bool) -> Coordinat
     return Coordinate(0 if in_plane else reach[0], *reach[1:])
 
 
-def raise_slopes(
-    field: NDArray[np.int32],
+def ways_inside(
     inside: NDArray[np.uint8],
     voxel_size: Coordinate,
     grow: int,
     mask: NDArray[np.generic] | None = None,
     *,
     in_plane: bool = False,
-) -> NDArray[np.int32]:
-    """Return `field` with slopes around it: boundary voxels rise towards the nearest inside voxel, and lie below all.
+) -> NDArray[np.uint8]:
+    """Return the pointers along which boundary voxels come to the nearest inside voxel.
 
-    Every voxel of a slope has a neighbour that is nearer to the inside, hence higher: following the steepest neighbour
-    leads inside. (Next to masked voxels there may be none; such a voxel stays on its own.)
+    Every neighbour to which one points is nearer to the inside, so that following the pointers leads there. (Next to
+    masked voxels there may be no such neighbour; then a voxel stays on its own.) Of two that are equally near, the upper
+    one counts: the affinities of a voxel join it with its lower neighbours, so a wall one voxel thick stands at that
+    voxel's lower faces, and the voxel itself belongs with those above.
 
     Parameters
     ----------
-    field
-        (z, y, x) int32 heights, above 0 inside and 0 elsewhere.
     inside
         (z, y, x) uint8, 0 at the boundary.
     voxel_size
         In world units.
     grow
-        In voxels of the smallest edge: boundary voxels farther from the inside than this stay at 0.
+        In voxels of the smallest edge: boundary voxels farther from the inside than this get no pointer.
     mask
         (z, y, x), optional: 0 where nothing may grow.
     in_plane
         Treat every section on its own.
+
+    Returns
+    -------
+    NDArray[np.uint8]
+        (z, y, x) as :func:`catena.segmentation.ascent.steepest_neighbours` returns them; those of inside voxels have no
+        meaning.
     """
     edges = voxel_edges(voxel_size)
     limit = _limit(edges, grow, in_plane)
     squared = capped_squared_distance((inside == 0).astype(np.uint8), edges, limit, in_plane=in_plane)
-    raised = np.empty_like(field)
-    allowed = np.ones(1, np.bool_) if mask is None else np.ascontiguousarray(mask != 0).ravel()
-    _raise(field.ravel(), squared.ravel(), allowed, limit * limit, raised.ravel())
-    return raised
+    slopes = np.int32(limit * limit) - squared.astype(np.int32)
+    if mask is not None:
+        slopes[(mask == 0) & (inside == 0)] = 0
+    return steepest_neighbours(slopes, in_plane=in_plane, prefer_last=True)
 
 
 def spread(labels: NDArray[np.uint32], pointers: NDArray[np.uint8]) -> None:
@@ -87,24 +92,6 @@ def spread(labels: NDArray[np.uint32], pointers: NDArray[np.uint8]) -> None:
 def _limit(edges: tuple[int, int, int], grow: int, in_plane: bool) -> int:
     # exclusive: distances up to `grow` voxels count
     return grow * min(edges[1:] if in_plane else edges) + 1
-
-
-@kernel
-def _raise(
-    field: NDArray[np.int32],
-    squared: NDArray[np.uint16],
-    allowed: NDArray[np.bool_],
-    limit: int,
-    raised: NDArray[np.int32],
-) -> None:
-    everywhere = allowed.size == 1
-    for at in range(field.size):
-        if field[at] > 0:
-            raised[at] = field[at] + limit
-        elif everywhere or allowed[at]:
-            raised[at] = limit - np.int64(squared[at])
-        else:
-            raised[at] = 0
 
 
 @kernel

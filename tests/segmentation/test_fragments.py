@@ -127,10 +127,11 @@ def test_the_field_is_the_smoothed_distance():
     assert (field[inside == 0] == 0).all()
 
 
+@pytest.mark.parametrize("prefer_last", [False, True])
 @pytest.mark.parametrize("in_plane", [False, True])
-def test_pointers_lead_to_the_highest_neighbour_and_of_equals_to_the_first(in_plane):
+def test_pointers_lead_to_the_highest_neighbour_and_of_equals_to_the_first_or_last(in_plane, prefer_last):
     field = np.random.default_rng(0).integers(0, 4, (6, 7, 8)).astype(np.int32)
-    pointers = steepest_neighbours(field, in_plane=in_plane)
+    pointers = steepest_neighbours(field, in_plane=in_plane, prefer_last=prefer_last)
     for at in np.ndindex(field.shape):
         low = [max(n - 1, 0) for n in at]
         if in_plane:
@@ -140,8 +141,8 @@ def test_pointers_lead_to_the_highest_neighbour_and_of_equals_to_the_first(in_pl
         if field[at] == 0:
             assert pointers[at] == OUTSIDE
             continue
-        first = np.array(np.unravel_index(int(np.argmax(around)), around.shape)) + low  # argmax: the first of equals
-        dz, dy, dx = first - np.array(at)
+        highest = np.argwhere(around == around.max()) + low  # in z, y, x order
+        dz, dy, dx = highest[-1 if prefer_last else 0] - np.array(at)
         assert pointers[at] == 9 * (dz + 1) + 3 * (dy + 1) + dx + 1
 
 
@@ -308,6 +309,17 @@ def test_fragments_grow_to_the_nearest_up_to_the_limit(method, offsets):
         grown[grow] = "".join({int(left): "L", int(right): "R", 0: "0"}[int(each)] for each in found.labels[0, 0])
         assert found.sizes.sum() == (found.labels > 0).sum()
     assert grown == {0: "LL00000000R", 2: "LLLL0000RRR", 8: "LLLLLLRRRRR"}
+
+
+@pytest.mark.parametrize("method", ["basins", "seeded"])
+def test_a_wall_of_one_voxel_stands_at_its_lower_face(method, offsets):
+    # the voxel 2 is joined with 3, not with 1
+    affinities = np.full((3, 1, 1, 5), 255, np.uint8)
+    affinities[:, 0, 0, 2] = 0
+    found = extract_fragments(affinities, offsets, FragmentsConfig(method=method), voxel_size=ISOTROPIC)
+    left, right = found.labels[0, 0, 0], found.labels[0, 0, -1]
+    assert left != right
+    assert found.labels[0, 0].tolist() == [left, left, right, right, right]
 
 
 @pytest.mark.parametrize("method", ["basins", "seeded"])
