@@ -104,8 +104,8 @@ def steepest_neighbours(
 ) -> NDArray[np.uint8]:
     """Return for every voxel which of its 26 neighbours (8 in plane) is the highest, itself included.
 
-    Of equally high ones the first in z, y, x order counts (the last, if `prefer_last`). Heights and this order together are a strict order of all
-    voxels, so that following the pointers never leads in a circle.
+    Of equally high ones the first in z, y, x order counts (the last, if `prefer_last`). Heights and this order together
+    are a strict order of all voxels, so that following the pointers never leads in a circle.
 
     Parameters
     ----------

@@ -44,9 +44,9 @@ def ways_inside(
     """Return the pointers along which boundary voxels come to the nearest inside voxel.
 
     Every neighbour to which one points is nearer to the inside, so that following the pointers leads there. (Next to
-    masked voxels there may be no such neighbour; then a voxel stays on its own.) Of two that are equally near, the upper
-    one counts: the affinities of a voxel join it with its lower neighbours, so a wall one voxel thick stands at that
-    voxel's lower faces, and the voxel itself belongs with those above.
+    masked voxels there may be no such neighbour; then a voxel stays on its own.) Of two that are equally near, the
+    upper one counts: the affinities of a voxel join it with its lower neighbours, so a wall one voxel thick stands at
+    that voxel's lower faces, and the voxel itself belongs with those above.
 
     Parameters
     ----------
