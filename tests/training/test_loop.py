@@ -29,14 +29,16 @@ def losses(folder: Path) -> list[list[str]]:
         return list(csv.reader(file))
 
 
-def weights(folder: Path, iteration: int = ITERATIONS) -> dict[str, torch.Tensor]:
-    return load_checkpoint(folder / "checkpoints" / f"iteration_{iteration:08d}.pt")["network"]
+def checkpoint(folder: Path, iteration: int = ITERATIONS) -> dict[str, Any]:
+    return load_checkpoint(folder / "checkpoints" / f"iteration_{iteration:08d}.pt")
 
 
 def assert_identical(one: Path, two: Path) -> None:
-    a, b = weights(one), weights(two)
-    assert a.keys() == b.keys()
-    assert all(torch.equal(a[name], b[name]) for name in a)
+    a, b = checkpoint(one), checkpoint(two)
+    assert a["network"].keys() == b["network"].keys()
+    assert all(torch.equal(a["network"][name], b["network"][name]) for name in a["network"])
+    assert torch.equal(a["random_states"]["torch"], b["random_states"]["torch"])
+    assert a["metrics"] == b["metrics"]
     assert losses(one) == losses(two)
 
 
@@ -82,7 +84,7 @@ def test_checkpoint_and_tables_tell_what_was_done(tmp_path):
         user_config={"experiment": "toy"},
         execution=execution(images_every=1),
     )
-    state = load_checkpoint(tmp_path / "checkpoints" / "iteration_00000002.pt")
+    state = checkpoint(tmp_path, 2)
     assert state["user_config"] == {"experiment": "toy"}
     assert NetworkConfig.parse(state["network_config"]) == NETWORK
     header, *rows = losses(tmp_path)
@@ -117,7 +119,7 @@ def test_continuing_equals_an_unbroken_run_whatever_the_workers(tmp_path, unbrok
 
     with pytest.raises(KeyboardInterrupt, match=f"stopped by SIGTERM after iteration {stop_after} of {ITERATIONS}"):
         run(tmp_path, workers=1, progress=stop)
-    assert load_checkpoint(tmp_path / "checkpoints" / f"iteration_{stop_after:08d}.pt")["iteration"] == stop_after
+    assert checkpoint(tmp_path, stop_after)["iteration"] == stop_after
 
     run(tmp_path, workers=2)
     assert_identical(tmp_path, unbroken)
@@ -171,7 +173,7 @@ def test_a_loss_that_is_no_number_stops_training_with_the_last_good_weights(tmp_
         StageError, match=r"loss of iteration 13 is not finite \(lsds nan.*checkpoint is that of iteration 10"
     ):
         run(tmp_path, crops=crops)
-    assert all(torch.isfinite(each).all() for each in weights(tmp_path, 10).values())
+    assert all(torch.isfinite(each).all() for each in checkpoint(tmp_path, 10)["network"].values())
     assert [row[0] for row in losses(tmp_path)[1:]] == [str(i) for i in range(1, 13)]
 
 
