@@ -33,7 +33,8 @@ def expose(grey: NDArray[np.float32], begin: int, sections: Sections, thick: boo
             continue
         cloud = white[z] if thick else 0.5 * white[z] + 0.25 * (white[z - 1] + white[z + 1])
         cloud = ndimage.convolve1d(ndimage.convolve1d(cloud, _BINOMIAL, 0), _BINOMIAL, 1)
-        cloud *= _CORRELATED * (2.67 if thick else 4.35) / 1.0
+        cloud *= _CORRELATED * (2.67 if thick else 4.35)  # back to the spread that averaging has taken away
+        plane = ndimage.convolve1d(ndimage.convolve1d(plane, _SPREAD, 0), _SPREAD, 1)
         shot = np.sqrt(np.maximum(plane, 1.0) / _MIDDLE)
         exposed = (plane - _MIDDLE) * sections.gain[z] + _MIDDLE + sections.level[z]
         exposed = exposed + shot * (_WHITE * white[z] + cloud)
@@ -41,6 +42,7 @@ def expose(grey: NDArray[np.float32], begin: int, sections: Sections, thick: boo
     return image
 
 
+_SPREAD = np.array([0.15, 0.7, 0.15], np.float32)  # the beam's width: no detail is finer than a voxel
 _BINOMIAL = np.array([0.25, 0.5, 0.25], np.float32)
 
 

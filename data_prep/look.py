@@ -22,6 +22,7 @@ FRAME, ALONG, VESICLES = EXTRAS, EXTRAS + 3, EXTRAS + 4
 # Columns of a mitochondrion tube's row.
 CRISTAE, INSTANCE = EXTRAS, EXTRAS + 1
 
+_VISIBLE = 0.6  # share of a section, from its surface down, that makes the image
 _DARK = 0.25  # share of neurites with dark cytoplasm
 
 
@@ -43,7 +44,7 @@ class Look(NamedTuple):
     blur_nm
         Standard deviation of the image of a thin membrane.
     thickness_nm
-        Height of a section, over which slanted membranes smear.
+        Height of what one section shows, over which slanted membranes smear.
     """
 
     neurites: Tubes
@@ -61,8 +62,8 @@ def draw_look(scene: Scene, organelles: Mitochondria, voxel_nm: NDArray[np.float
         mitochondria=_mitochondrion_tubes(scene, organelles),
         cells=_draw_cells(scene, seed),
         tile=noise_tile(seed),
-        blur_nm=float(np.hypot(5.0, 0.65 * voxel_nm[1:].mean())),
-        thickness_nm=float(voxel_nm[0]),
+        blur_nm=float(np.hypot(5.0, 0.5 * voxel_nm[1:].mean())),
+        thickness_nm=_VISIBLE * float(voxel_nm[0]),
     )
 
 
@@ -70,7 +71,7 @@ def _draw_cells(scene: Scene, seed: int) -> NDArray[np.float64]:
     rng = np.random.default_rng([seed, 5])
     size = scene.neurites + 1
     dark = rng.random(size) < _DARK
-    level = np.where(dark, rng.normal(122.0, 7.0, size), rng.normal(168.0, 11.0, size))
+    level = np.where(dark, rng.normal(126.0, 7.0, size), rng.normal(168.0, 11.0, size))
     level[0] = 150.0
     granules = rng.uniform(6.0, 26.0, size) * np.where(scene.kind == NeuriteKind.AXON, 0.7, 1.0)
     filaments, reticulum = rng.uniform(3.0, 9.0, size), rng.uniform(20.0, 60.0, size)

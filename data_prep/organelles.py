@@ -11,7 +11,7 @@ from data_prep.scene import NeuriteKind, Scene
 
 _RADIUS_NM = (38.0, 150.0)
 _LENGTH_NM = (350.0, 1100.0)
-_EVERY_NM = {NeuriteKind.TRUNK: 550.0, NeuriteKind.DENDRITE: 750.0, NeuriteKind.AXON: 1200.0}
+_EVERY_NM = {NeuriteKind.TRUNK: 650.0, NeuriteKind.DENDRITE: 850.0, NeuriteKind.AXON: 1300.0}
 _CLEARANCE_NM = 19.0  # cytoplasm between a mitochondrion and the plasma membrane
 
 

@@ -264,9 +264,9 @@ def _membrane(
     wide = np.sqrt(blur * blur + smear * smear / 3.0)  # the box's variance: close to the exact convolution
     near, far = (depth - _BILAYER_NM) / wide, (depth + _BILAYER_NM) / wide
     cover = (blur / wide) ** 0.6 * (np.exp(-0.5 * near * near) + np.exp(-0.5 * far * far))
-    stain = min(max(0.82 + 0.14 * sample(tile, z / 70.0, y / 70.0, x / 70.0 + 13.0), 0.46), 1.0)
+    stain = min(max(0.87 + 0.12 * sample(tile, z / 70.0, y / 70.0, x / 70.0 + 13.0), 0.6), 1.0)
     cover = min(cover * stain, 0.95)
-    return float(grey * (1.0 - cover) + 82.0 * cover)
+    return float(grey * (1.0 - cover) + 76.0 * cover)
 
 
 @kernel

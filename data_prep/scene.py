@@ -155,11 +155,12 @@ class _Growth:
         back = self.walk(start, -heading, radius, habit, np.inf)
         points = np.concatenate([back[::-1], start[None], forth])
         path = self.add_path(points, radius, habit, -1)
-        self.add_branches(path, radius, kind, depth=0)
+        self.add_branches(path, points, radius, kind, depth=0)
 
-    def add_branches(self, path: NDArray[np.int64], radius: float, kind: NeuriteKind, depth: int) -> None:
-        """Let twigs leave `path` at random places; twigs of twigs are one level only."""
-        points = self.path_points(path)
+    def add_branches(
+        self, path: NDArray[np.int64], points: NDArray[np.float64], radius: float, kind: NeuriteKind, depth: int
+    ) -> None:
+        """Let twigs leave a path at random places; twigs of twigs are one level only."""
         habit = _HABITS[kind]
         length = float(np.linalg.norm(np.diff(points, axis=0), axis=1).sum())
         for _ in range(self.rng.poisson(length / habit.branch_every_nm) if len(points) > 2 else 0):
@@ -174,7 +175,7 @@ class _Growth:
                 continue
             branch = self.add_path(walked, twig, habit, int(path[at]))
             if depth == 0:
-                self.add_branches(branch, twig, NeuriteKind.AXON, depth=1)
+                self.add_branches(branch, walked, twig, NeuriteKind.AXON, depth=1)
 
     def walk(
         self, start: NDArray[np.float64], heading: NDArray[np.float64], radius: float, habit: _Habit, reach_nm: float
@@ -210,11 +211,6 @@ class _Growth:
         spacing = along[1] if len(along) > 1 else 0.0
         self.added_nm3 += float(np.sum(np.pi * radii**2) * spacing)
         return index
-
-    def path_points(self, path: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return the positions of the path that was added as node indices `path`."""
-        number = next(i for i in range(len(self.paths) - 1, -1, -1) if self.paths[i] is path)
-        return self.nodes[number]
 
     def scene(self) -> Scene:
         """Return everything grown so far."""

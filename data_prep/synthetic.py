@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from catena.errors import GeometryError
 from data_prep.defects import Sections, is_anisotropic, plan_sections
 from data_prep.imaging import expose
-from data_prep.look import draw_look
+from data_prep.look import Look, draw_look
 from data_prep.organelles import Mitochondria, place_mitochondria
 from data_prep.rendering import render
 from data_prep.scene import Scene, grow_scene
@@ -30,7 +30,7 @@ GENERATOR_VERSION = 1
 """Changes whenever the same arguments give another volume."""
 
 _SLAB_NM = 64.0
-_TRACEABLE_NM = 27.0  # thicker sections get coarser tissue, or its thinnest neurites could not be followed through them
+_TRACEABLE_NM = 25.0  # thicker sections get coarser tissue, or its thinnest neurites could not be followed through them
 _SMALLEST_VOX = 8
 _COARSEST_NM = 20
 _DUST_NM3 = 60 * 8.0**3  # smaller pieces of neurite are not annotated
@@ -134,10 +134,30 @@ def synthesise(
     scene = grow_scene(np.array(shape_vox) * voxel_nm, seed, scale=max(1.0, voxel_nm[0] / _TRACEABLE_NM))
     organelles = place_mitochondria(scene, seed)
     look = draw_look(scene, organelles, voxel_nm, seed)
+    raw, owner, inside = _draw(look, sections, shape_vox, voxel_nm, seed, anisotropic, workers, progress)
+    dust_vox = _DUST_NM3 / float(np.prod(voxel_nm))
+    labels, neurite_of_label = _components(owner, dust_vox)
+    instances = _instances(inside, labels, dust_vox)
+    return SyntheticVolume(
+        raw, labels, instances, Coordinate(voxel_size), seed, scene, organelles, sections, neurite_of_label, planned
+    )
 
+
+def _draw(
+    look: Look,
+    sections: Sections,
+    shape_vox: Coordinate,
+    voxel_nm: NDArray[np.float64],
+    seed: int,
+    anisotropic: bool,
+    workers: int,
+    progress: Callable[[int], None] | None,
+) -> tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.int32]]:
+    """Return image, neurite and mitochondrion of every voxel, drawn slab by slab."""
     shape = tuple(int(n) for n in shape_vox)
     raw, owner, inside = np.empty(shape, np.uint8), np.empty(shape, np.int32), np.empty(shape, np.int32)
     shift_nm = sections.shift_vox * voxel_nm[1:]
+    step = max(1, round(_SLAB_NM / voxel_nm[0]))
 
     def draw(begin: int) -> int:
         slab = slice(begin, min(begin + step, shape[0]))
@@ -146,16 +166,11 @@ def synthesise(
         raw[slab] = expose(grey, begin, sections, anisotropic, seed)
         return len(grey)
 
-    step = max(1, round(_SLAB_NM / voxel_nm[0]))
     with ThreadPoolExecutor(workers) as pool:
         for done in pool.map(draw, range(0, shape[0], step)):
             if progress is not None:
                 progress(done)
-    labels, neurite_of_label = _components(owner, _DUST_NM3 / float(np.prod(voxel_nm)))
-    instances = _instances(inside, labels, _DUST_NM3 / float(np.prod(voxel_nm)))
-    return SyntheticVolume(
-        raw, labels, instances, Coordinate(voxel_size), seed, scene, organelles, sections, neurite_of_label, planned
-    )
+    return raw, owner, inside
 
 
 def check(shape_vox: Coordinate, voxel_size: Coordinate, seed: int, workers: int = 1) -> None:
