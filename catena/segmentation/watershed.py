@@ -10,12 +10,14 @@ from catena.segmentation.compiled import kernel
 LEVELS_PER_EDGE = 16
 """Distances are rounded to this fraction of the smallest voxel edge before flooding."""
 
+_PAGE = 64
+
 
 def flood(heights: NDArray[np.int32], seeds: NDArray[np.uint32], *, in_plane: bool = False) -> NDArray[np.uint32]:
     """Grow seeds over their neighbourhood, from high ground to low; voxels of equal height in the order of arrival.
 
-    The same basins as :func:`skimage.segmentation.watershed` on the negated heights, up to ties. A queue per level, as
-    linked lists, makes every step constant in time.
+    The same basins as :func:`skimage.segmentation.watershed` on the negated heights, up to ties. A queue per level makes
+    every step constant in time.
 
     Parameters
     ----------
@@ -32,54 +34,68 @@ def flood(heights: NDArray[np.int32], seeds: NDArray[np.uint32], *, in_plane: bo
     inner = (slice(1, -1),) * 3
     grown[inner], level[inner] = np.where(heights > 0, seeds, 0), heights
     free[inner] = (heights > 0) & (seeds == 0)
-    following = np.empty(grown.size, np.int32 if grown.size < 2**31 else np.int64)
+    seeded = np.flatnonzero(grown)
+    seeded = seeded[np.argsort(-level.ravel()[seeded].astype(np.int32), kind="stable")]
     _, height, width = grown.shape
     section = 1 if in_plane else height * width  # in plane, the steps along z repeat those along x
-    _flood(level.ravel(), grown.ravel(), free.ravel(), following, section, width)
+    levels = int(heights.max(initial=0)) + 1
+    index = np.int32 if grown.size < 2**31 else np.int64
+    pages = np.empty((int(np.count_nonzero(free)) // _PAGE + levels + 1, _PAGE), index)
+    _flood(level.ravel(), grown.ravel(), free.ravel(), seeded, levels, pages, section, width)
     return np.ascontiguousarray(grown[inner])
 
 
 # Voxels come up in the order of their height, from all over the volume, so the time goes into cache misses: whether a
-# neighbour is still free is asked six times per voxel, and kept apart in one byte each.
+# neighbour is still free is asked six times per voxel, and kept apart in one byte each; the voxels in the queue of a
+# level stand one behind the other, on pages that are given back once they are read. (No function is called in the
+# innermost loop: handing it the arrays would cost more than the work.)
 @kernel
 def _flood(
     level: NDArray[np.uint16],
     grown: NDArray[np.uint32],
     free: NDArray[np.uint8],
-    following: NDArray[np.int32],
+    seeded: NDArray[np.int64],
+    levels: int,
+    pages: NDArray[np.int32],
     section: int,
     row: int,
 ) -> None:
-    steps = (-section, -row, -1, 1, row, section)
-    top = np.int64(level.max()) if level.size else 0
-    first = np.full(top + 1, -1, following.dtype)
-    last = np.full(top + 1, -1, following.dtype)
-    for at in range(grown.size):
-        if grown[at]:
-            for step in steps:
-                if free[at + step]:
-                    _append(first, last, following, level[at], at)
+    first, last = np.full(levels, -1, np.int64), np.full(levels, -1, np.int64)
+    filled = np.zeros(levels, np.int64)
+    following = np.arange(1, pages.shape[0] + 1)  # of pages: the next in its queue, or the next blank one
+    blank, taken = 0, 0
+    for now in range(levels - 1, 0, -1):
+        page, place = -1, _PAGE  # seeds come before what their level's queue holds
+        while True:
+            if taken < seeded.size and level[seeded[taken]] == now:
+                at = seeded[taken]
+                taken += 1
+            else:
+                if place == _PAGE:
+                    ahead = first[now] if page < 0 else following[page]
+                    if page == last[now]:
+                        break
+                    if page >= 0:
+                        following[page], blank = blank, page
+                    page, place = ahead, 0
+                if page == last[now] and place == filled[now]:
                     break
-    for now in range(top, 0, -1):
-        at = int(first[now])
-        while at >= 0:
+                at = np.int64(pages[page, place])
+                place += 1
             seed = grown[at]
-            for step in steps:
-                other = at + step
+            for other in (at - section, at - row, at - 1, at + 1, at + row, at + section):
                 if free[other]:
                     free[other] = 0
                     grown[other] = seed
-                    _append(first, last, following, min(int(level[other]), now), other)
-            at = int(following[at])
-
-
-@kernel
-def _append(
-    first: NDArray[np.int32], last: NDArray[np.int32], following: NDArray[np.int32], level: int, at: int
-) -> None:
-    following[at] = -1
-    if first[level] < 0:
-        first[level] = at
-    else:
-        following[last[level]] = at
-    last[level] = at
+                    height = min(np.int64(level[other]), now)
+                    tail = last[height]
+                    if tail < 0 or filled[height] == _PAGE:
+                        fresh, blank = blank, following[blank]
+                        if tail < 0:
+                            first[height] = fresh
+                        else:
+                            following[tail] = fresh
+                        last[height] = tail = fresh
+                        filled[height] = 0
+                    pages[tail, filled[height]] = other
+                    filled[height] += 1
