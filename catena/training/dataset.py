@@ -131,6 +131,7 @@ def batches(dataset: CropDataset, workers: int) -> Generator[Batch]:
             num_workers=workers,
             worker_init_fn=_prepare_worker if workers else None,
             prefetch_factor=4 if workers else None,
+            generator=torch.Generator(),  # else each start would draw from the random state of training
         )
         items = iter(loader)
     for item in items:
