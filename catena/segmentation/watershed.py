@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,8 +18,8 @@ _PAGE = 64
 def flood(heights: NDArray[np.int32], seeds: NDArray[np.uint32], *, in_plane: bool = False) -> NDArray[np.uint32]:
     """Grow seeds over their neighbourhood, from high ground to low; voxels of equal height in the order of arrival.
 
-    The same basins as :func:`skimage.segmentation.watershed` on the negated heights, up to ties. A queue per level makes
-    every step constant in time.
+    The same basins as :func:`skimage.segmentation.watershed` on the negated heights, up to ties. A queue per level
+    makes every step constant in time.
 
     Parameters
     ----------
@@ -51,12 +53,12 @@ def flood(heights: NDArray[np.int32], seeds: NDArray[np.uint32], *, in_plane: bo
 # innermost loop: handing it the arrays would cost more than the work.)
 @kernel
 def _flood(
-    level: NDArray[np.uint16],
+    level: NDArray[Any],
     grown: NDArray[np.uint32],
     free: NDArray[np.uint8],
-    seeded: NDArray[np.int64],
+    seeded: NDArray[Any],
     levels: int,
-    pages: NDArray[np.int32],
+    pages: NDArray[Any],
     section: int,
     row: int,
 ) -> None:
@@ -80,14 +82,14 @@ def _flood(
                     page, place = ahead, 0
                 if page == last[now] and place == filled[now]:
                     break
-                at = np.int64(pages[page, place])
+                at = pages[page, place]
                 place += 1
             seed = grown[at]
             for other in (at - section, at - row, at - 1, at + 1, at + row, at + section):
                 if free[other]:
                     free[other] = 0
                     grown[other] = seed
-                    height = min(np.int64(level[other]), now)
+                    height = level[other] if level[other] < now else now
                     tail = last[height]
                     if tail < 0 or filled[height] == _PAGE:
                         fresh, blank = blank, following[blank]
