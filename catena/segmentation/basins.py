@@ -3,7 +3,7 @@
 A block face cuts trees. What lies in a block's core is labelled by the last voxel inside the core that its ascent
 reaches; where the ascent goes on, the pointer of that voxel says where to, so that whoever holds the neighbouring block
 can join the pieces again (:mod:`catena.segmentation.forced`). Cut at every voxel, a face would leave a piece per voxel.
-Hence exits that touch, and whose ascents meet a little further on in the context, make one piece.
+Hence pieces that touch at the face, and whose ascents meet a little further on in the context, are one piece.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ MEETING_REACH = 8
 _EDGE = OUTSIDE + 1
 _ELSEWHERE = -2
 _UNKNOWN = -1
+_EXITS = -3  # and below: exits, by number
 
 Box = tuple[slice, slice, slice]
 
@@ -56,13 +57,16 @@ def label_basins(
     labels[inner] = _UNKNOWN
     block = np.asarray(block_shape_vox, np.int64)
     steps = _linear_steps(padded.shape)
-    exits = _find_exits(padded, begin, end, steps, labels)
-    if exits.size:
-        ends, lengths = np.empty(exits.size, np.int64), np.empty(exits.size, np.int64)
-        _follow_to_end(padded.ravel(), exits, steps, ends, lengths)
-        _join_exits(exits, ends, lengths, steps, begin, block, labels)
+    shell = _shell(begin, end, padded.shape)
+    exits = shell[_leads_out(shell, padded.ravel(), steps, labels.ravel())]
+    labels.ravel()[exits] = _EXITS - np.arange(exits.size)
     _resolve(padded, begin, end, steps, block, labels)
+    ends, lengths = np.empty(exits.size, np.int64), np.empty(exits.size, np.int64)
+    _follow_to_end(padded.ravel(), exits, steps, ends, lengths)
+    names = np.empty(exits.size, np.int64)
+    _join_exits(exits, ends, lengths, shell, steps, begin, block, labels, names)
     labels = np.ascontiguousarray(labels[inner])
+    _name_exits(labels.ravel(), names)
     counts = np.zeros(int(np.prod(block)) + 1, np.bool_)
     counts[labels.ravel()] = True
     counts[0] = False
@@ -77,30 +81,30 @@ def _linear_steps(shape: tuple[int, ...]) -> NDArray[np.int64]:
 
 
 @kernel
-def _find_exits(
-    pointers: NDArray[np.uint8],
-    begin: NDArray[np.int64],
-    end: NDArray[np.int64],
-    steps: NDArray[np.int64],
-    labels: NDArray[np.int64],
-) -> NDArray[np.int64]:
-    """Return the voxels of the core's shell whose pointers leave the core, in row-major order."""
-    ways = pointers.ravel()
-    place = labels.ravel()
-    _, height, width = pointers.shape
-    found = []
+def _shell(begin: NDArray[np.int64], end: NDArray[np.int64], shape: tuple[int, int, int]) -> NDArray[np.int64]:
+    """Return the row-major indices of the outermost voxels of the core, ascending."""
+    _, height, width = shape
+    inner = max(end[0] - begin[0] - 2, 0) * max(end[1] - begin[1] - 2, 0) * max(end[2] - begin[2] - 2, 0)
+    shell = np.empty((end[0] - begin[0]) * (end[1] - begin[1]) * (end[2] - begin[2]) - inner, np.int64)
+    count = 0
     for z in range(begin[0], end[0]):
         for y in range(begin[1], end[1]):
-            shell = z == begin[0] or z == end[0] - 1 or y == begin[1] or y == end[1] - 1
-            stride = 1 if shell else max(end[2] - begin[2] - 1, 1)
+            full = z == begin[0] or z == end[0] - 1 or y == begin[1] or y == end[1] - 1
+            stride = 1 if full else max(end[2] - begin[2] - 1, 1)
             for x in range(begin[2], end[2], stride):
-                at = (z * height + y) * width + x
-                if ways[at] < OUTSIDE and place[at + steps[ways[at]]] == _ELSEWHERE:
-                    found.append(at)
-    exits = np.empty(len(found), np.int64)
-    for k, at in enumerate(found):
-        exits[k] = at
-    return exits
+                shell[count] = (z * height + y) * width + x
+                count += 1
+    return shell
+
+
+@kernel
+def _leads_out(
+    shell: NDArray[np.int64], ways: NDArray[np.uint8], steps: NDArray[np.int64], place: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    out = np.zeros(shell.size, np.bool_)
+    for k, at in enumerate(shell):
+        out[k] = ways[at] < OUTSIDE and place[at + steps[ways[at]]] == _ELSEWHERE
+    return out
 
 
 @kernel
@@ -126,23 +130,27 @@ def _join_exits(
     exits: NDArray[np.int64],
     ends: NDArray[np.int64],
     lengths: NDArray[np.int64],
+    shell: NDArray[np.int64],
     steps: NDArray[np.int64],
     begin: NDArray[np.int64],
     block: NDArray[np.int64],
     labels: NDArray[np.int64],
+    names: NDArray[np.int64],
 ) -> None:
-    """Give exits the label of their piece: touching exits whose ascents end at the same voxel make one.
+    """Name each exit by the root of its piece: pieces that touch and whose ascents end at the same voxel are one.
 
-    Its root is the exit from which the way to that end is shortest. Where it goes on, the way is shorter still: so from
+    The root is the exit from which the way to that end is shortest. Where it goes on, the way is shorter still: so from
     piece to piece the end of the tree comes nearer, and the forced edges of a tree never run in a circle apart from it.
     """
     _, height, width = labels.shape
     place = labels.ravel()
     parent = np.arange(exits.size)
-    for k, at in enumerate(exits):
-        place[at] = k
-        for way in range(STAY):  # the 13 neighbours that come earlier in the row-major order
-            other = place[at + steps[way]]
+    for at in shell:
+        if place[at] > _EXITS:
+            continue
+        k = _EXITS - place[at]
+        for step in steps[:27]:
+            other = _EXITS - place[at + step]
             if other >= 0 and ends[other] == ends[k]:
                 unite_lowest(parent, other, k)
     flatten(parent)
@@ -150,8 +158,15 @@ def _join_exits(
     for k in range(exits.size):
         if lengths[k] < lengths[nearest[parent[k]]]:
             nearest[parent[k]] = k
-    for k, at in enumerate(exits):
-        place[at] = _local_label(exits[nearest[parent[k]]], height, width, begin, block)
+    for k in range(exits.size):
+        names[k] = _local_label(exits[nearest[parent[k]]], height, width, begin, block)
+
+
+@kernel
+def _name_exits(labels: NDArray[np.int64], names: NDArray[np.int64]) -> None:
+    for at in range(labels.size):
+        if labels[at] <= _EXITS:
+            labels[at] = names[_EXITS - labels[at]]
 
 
 @kernel
@@ -169,7 +184,7 @@ def _resolve(
     block: NDArray[np.int64],
     labels: NDArray[np.int64],
 ) -> None:
-    """Label every voxel of the core; exits are labelled already. Each voxel is walked over at most twice."""
+    """Label every voxel of the core; exits are numbered already. Each voxel is walked over at most twice."""
     ways = pointers.ravel()
     place = labels.ravel()
     _, height, width = pointers.shape
