@@ -15,8 +15,9 @@ from catena.segmentation.ascent import OUTSIDE, STAY
 from catena.segmentation.compiled import kernel
 from catena.segmentation.union_find import flatten, unite_lowest
 
-MEETING_REACH = 8
-"""So far beyond the core, in voxels, ascents are followed to see whether they meet."""
+MEETING_REACH = 12
+"""So far beyond the core, in voxels of the smallest edge, ascents are followed to see whether they meet. More context
+leaves fewer pieces to store and join, and costs time: 16 saves a tenth of the pieces, 8 makes twice as many."""
 
 _EDGE = OUTSIDE + 1
 _ELSEWHERE = -2

@@ -60,15 +60,20 @@ def fragment_context(config: FragmentsConfig, voxel_size: Coordinate) -> Coordin
     """
     in_plane = config.sectionwise(voxel_size)
     if config.method == "basins":
-        further = 1 + MEETING_REACH  # the neighbour pointed to, and the part in which ascents may meet
         climbing = field_reach(voxel_size, config.distance_cap, in_plane)
         growing = growth_reach(voxel_size, config.grow, in_plane)
-        reach = Coordinate(max(pair) + further for pair in zip(climbing, growing, strict=True))
+        needed = Coordinate(max(pair) + 1 for pair in zip(climbing, growing, strict=True))  # 1: who is pointed to
+        reach = needed + _reach_vox(MEETING_REACH, voxel_size, in_plane)
         return Coordinate(0, *reach[1:]) if in_plane else reach
+    return _reach_vox(config.seeded_context, voxel_size, in_plane)
+
+
+def _reach_vox(reach: int, voxel_size: Coordinate, in_plane: bool) -> Coordinate:
+    """Return a reach in voxels of the smallest edge as voxels along each axis."""
     edges = voxel_edges(voxel_size)
     smallest = min(edges[1:] if in_plane else edges)
-    context = [-(-config.seeded_context * smallest // edge) for edge in edges]
-    return Coordinate(0 if in_plane else context[0], *context[1:])
+    z, y, x = (-(-reach * smallest // edge) for edge in edges)
+    return Coordinate(0 if in_plane else z, y, x)
 
 
 def extract_fragments(
@@ -180,7 +185,7 @@ def _basins(
         growing = ways_inside(inside, voxel_size, config.grow, mask, in_plane=in_plane)
         pointers = np.where(inside, pointers, growing)
     context = fragment_context(config, voxel_size)
-    valid = _valid_part(core, inside.shape, context, 0 if in_plane else MEETING_REACH)
+    valid = _valid_part(core, inside.shape, context, _reach_vox(MEETING_REACH, voxel_size, in_plane))
     shifted = cast(Box, tuple(slice(c.start - v.start, c.stop - v.start) for c, v in zip(core, valid, strict=True)))
     local, roots = label_basins(pointers[valid], shifted, cast(tuple[int, int, int], tuple(shape)))
     at = np.stack(np.unravel_index(roots - 1, tuple(shape)), axis=1).astype(np.int64)
@@ -188,12 +193,10 @@ def _basins(
     return _described(local, roots, at, ways, block_index, shape)
 
 
-def _valid_part(core: Box, array_shape: tuple[int, ...], context: Coordinate, along_z: int) -> Box:
+def _valid_part(core: Box, array_shape: tuple[int, ...], context: Coordinate, further: Coordinate) -> Box:
     """Return where pointers are those of the volume: up to the array's face where that is the volume's own face."""
     parts = []
-    for each, n, needed, meeting in zip(
-        core, array_shape, context, (along_z, MEETING_REACH, MEETING_REACH), strict=True
-    ):
+    for each, n, needed, meeting in zip(core, array_shape, context, further, strict=True):
         low = each.start - meeting if each.start >= needed else 0
         high = each.stop + meeting if n - each.stop >= needed else n
         parts.append(slice(low, high))

@@ -227,8 +227,8 @@ def test_anisotropic_data_are_cut_per_section_by_default():
     assert FragmentsConfig().sectionwise(Coordinate(40, 4, 4))
     assert not FragmentsConfig().sectionwise(Coordinate(8, 8, 8))
     assert not FragmentsConfig(per_section=False).sectionwise(Coordinate(40, 4, 4))
-    assert fragment_context(FragmentsConfig(), Coordinate(40, 4, 4)) == Coordinate(0, 26, 26)
-    assert fragment_context(FragmentsConfig(), Coordinate(8, 8, 8)) == Coordinate(26, 26, 26)
+    assert fragment_context(FragmentsConfig(), Coordinate(40, 4, 4)) == Coordinate(0, 30, 30)
+    assert fragment_context(FragmentsConfig(), Coordinate(8, 8, 8)) == Coordinate(30, 30, 30)
 
 
 def test_one_id_is_one_component_after_a_fragment_is_cut_by_the_core(offsets):
