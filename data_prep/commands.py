@@ -57,6 +57,20 @@ def synthesise(
     typer.echo(f"wrote {output}: {neurons} neurons, {mitochondria} mitochondria, {volume.raw.size / 1e6:.1f} Mvoxel")
 
 
+@_examples("catena downsample cremi.hdf/volumes/raw cremi8.zarr/volumes/raw --factor 1,2,2")
+def downsample(
+    source: Annotated[str, typer.Argument(help="Array to read: container and data set joined.", show_default=False)],
+    target: Annotated[str, typer.Argument(help="Array to write, in a .zarr container.", show_default=False)],
+    factor: Annotated[str, typer.Option(help="Voxels per new voxel: z,y,x.")] = "1,2,2",
+    labels: Annotated[bool, typer.Option("--labels", help="Ids, not intensities: never average.")] = False,
+) -> None:
+    """Write an array with voxels a whole factor larger."""
+    from data_prep.downsample import downsample
+
+    downsample(source, target, _coordinate(factor, "--factor"), labels)
+    typer.echo(f"wrote {target}")
+
+
 def _coordinate(text: str, option: str) -> Coordinate:
     parts = text.split(",")
     if len(parts) != 3 or not all(part.strip().isdecimal() for part in parts):

@@ -10,7 +10,7 @@ import numpy as np
 from funlib.geometry import Coordinate
 from numpy.typing import NDArray
 
-from catena.segmentation.ascent import OUTSIDE, STAY, steepest_neighbours
+from catena.segmentation.ascent import OUTSIDE, STAY
 from catena.segmentation.compiled import kernel
 from catena.segmentation.distance import capped_squared_distance, voxel_edges
 
@@ -44,9 +44,10 @@ def ways_inside(
     """Return the pointers along which boundary voxels come to the nearest inside voxel.
 
     Every neighbour to which one points is nearer to the inside, so that following the pointers leads there. (Next to
-    masked voxels there may be no such neighbour; then a voxel stays on its own.) Of two that are equally near, the
-    upper one counts: the affinities of a voxel join it with its lower neighbours, so a wall one voxel thick stands at
-    that voxel's lower faces, and the voxel itself belongs with those above.
+    masked voxels there may be no such neighbour; then a voxel stays on its own.) Of several that are equally near to
+    the inside the one at the shortest step counts: beside a thin neurite a voxel must not jump over an edge into a
+    thick one. Of those the upper one: the affinities of a voxel join it with its lower neighbours, so a wall one voxel
+    thick stands at that voxel's lower faces, and the voxel itself belongs with those above.
 
     Parameters
     ----------
@@ -70,10 +71,11 @@ def ways_inside(
     edges = voxel_edges(voxel_size)
     limit = _limit(edges, grow, in_plane)
     squared = capped_squared_distance((inside == 0).astype(np.uint8), edges, limit, in_plane=in_plane)
-    slopes = np.int32(limit * limit) - squared.astype(np.int32)
     if mask is not None:
-        slopes[(mask == 0) & (inside == 0)] = 0
-    return steepest_neighbours(slopes, in_plane=in_plane, prefer_last=True)
+        squared[(mask == 0) & (inside == 0)] = limit * limit
+    pointers = np.full(inside.shape, STAY, np.uint8)
+    _point_to_nearest(squared, limit * limit, np.array(edges, np.int64), in_plane, pointers)
+    return pointers
 
 
 def spread(labels: NDArray[np.uint32], pointers: NDArray[np.uint8]) -> None:
@@ -92,6 +94,37 @@ def spread(labels: NDArray[np.uint32], pointers: NDArray[np.uint8]) -> None:
 def _limit(edges: tuple[int, int, int], grow: int, in_plane: bool) -> int:
     # exclusive: distances up to `grow` voxels count
     return grow * min(edges[1:] if in_plane else edges) + 1
+
+
+@kernel
+def _point_to_nearest(
+    squared: NDArray[np.uint16], limit2: int, edges: NDArray[np.int64], in_plane: bool, pointers: NDArray[np.uint8]
+) -> None:
+    depth, height, width = squared.shape
+    reach = 0 if in_plane else 1
+    for z in range(depth):
+        for y in range(height):
+            for x in range(width):
+                own = np.int64(squared[z, y, x])
+                if own == 0:
+                    continue
+                pointers[z, y, x] = OUTSIDE
+                if own >= limit2:
+                    continue
+                nearest, shortest = own, np.int64(0)
+                pointers[z, y, x] = STAY
+                for dz in range(-reach, reach + 1):
+                    for dy in range(-1, 2):
+                        for dx in range(-1, 2):
+                            a, b, c = z + dz, y + dy, x + dx
+                            if a < 0 or b < 0 or c < 0 or a >= depth or b >= height or c >= width:
+                                continue
+                            there = np.int64(squared[a, b, c])
+                            step = (dz * edges[0]) ** 2 + (dy * edges[1]) ** 2 + (dx * edges[2]) ** 2
+                            # in z, y, x order, so that of equals the last one stays
+                            if there < nearest or (there == nearest and there < own and step <= shortest):
+                                nearest, shortest = there, step
+                                pointers[z, y, x] = 9 * (dz + 1) + 3 * (dy + 1) + dx + 1
 
 
 @kernel

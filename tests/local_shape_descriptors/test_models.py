@@ -1,0 +1,65 @@
+"""Every model type trains, predicts and, with affinities, segments; predictions in memory and in blocks agree."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from funlib.geometry import Coordinate
+
+from catena.arrays import list_arrays, open_array
+from catena.run import Selection, run
+from local_shape_descriptors.config import LocalShapeDescriptorsConfig, ModelConfig
+from local_shape_descriptors.predicter import predict
+from local_shape_descriptors.task import TASK
+
+
+def train_and_run(settings: dict[str, Any], model: dict[str, Any], **selection: Any) -> Path:
+    del settings["inputs"]
+    settings["model"] = {"feature_maps": 2, "growth": 2, "levels": 1, **model}
+    settings["train"] = {"iterations": 3, "input_shape_vox": [24, 24, 24], "learning_rate": 1e-3}
+    settings["predict"] = {"block_shape_vox": [16, 16, 18], "precision": "float32"}
+    settings["execution"]["train"] = {"data_workers": 0, "threads": 1}
+    run(TASK, LocalShapeDescriptorsConfig.parse(settings), Selection(**selection))
+    return Path(settings["output"]) / "e"
+
+
+@pytest.mark.parametrize(
+    ("kind", "arrays"),
+    [
+        ("aff", ["pred_affs", "fragments", "segmentation"]),
+        ("mtlsd", ["pred_affs", "pred_lsds", "fragments", "segmentation"]),
+        ("lsd", ["pred_lsds"]),
+    ],
+)
+def test_model_types(settings: dict[str, Any], kind: str, arrays: list[str]) -> None:
+    folder = train_and_run(settings, {"type": kind})
+    found = list_arrays(folder / "volumes/phantom/volume.zarr")
+    assert found == sorted(f"volumes/{each}" for each in arrays)
+
+
+def test_prediction_in_blocks_is_that_in_memory(settings: dict[str, Any], em: dict[str, str]) -> None:
+    folder = train_and_run(settings, {"type": "mtlsd", "padding": "same"}, last="predict")
+    memory = predict(open_array(em["raw"]).read(), folder / "checkpoints/best.pt", device="cpu", precision="float32")
+    volumes = folder / "volumes/phantom/volume.zarr/volumes"
+    for head, name in (("affinities", "pred_affs"), ("lsds", "pred_lsds")):
+        blocks = open_array(volumes / name).read()
+        assert blocks.shape == memory[head].shape
+        assert np.abs(blocks.astype(int) - memory[head]).max() <= 1
+
+
+def test_long_range_neighbourhood_is_stored_with_its_offsets(settings: dict[str, Any]) -> None:
+    offsets = [[-1, 0, 0], [0, -1, 0], [0, 0, -1], [-3, 0, 0]]
+    folder = train_and_run(settings, {"type": "aff", "neighbourhood": offsets}, last="predict")
+    array = open_array(folder / "volumes/phantom/volume.zarr/volumes/pred_affs")
+    assert array.affinity_offsets == tuple(Coordinate(each) for each in offsets)
+
+
+@pytest.mark.parametrize(
+    ("voxel_size", "downsampling"),
+    [((8, 8, 8), ((2, 2, 2), (2, 2, 2))), ((40, 8, 8), ((1, 2, 2), (1, 2, 2)))],
+)
+def test_network_follows_the_voxel_size(voxel_size: tuple[int, ...], downsampling: tuple[tuple[int, ...], ...]) -> None:
+    assert ModelConfig(levels=2).network(Coordinate(voxel_size)).unet.downsampling == downsampling
