@@ -23,7 +23,12 @@ _Sigma: TypeAlias = float | tuple[float, ...]
 
 
 def shape_descriptors(
-    labels: NDArray[np.integer], voxel_size: Coordinate, sigma_nm: _Sigma, downsample: int = 1, threads: int = 1
+    labels: NDArray[np.integer],
+    voxel_size: Coordinate,
+    sigma_nm: _Sigma,
+    downsample: int = 1,
+    threads: int = 1,
+    roi: tuple[slice, ...] | None = None,
 ) -> NDArray[np.float32]:
     """Compute the local shape descriptors of every labelled voxel.
 
@@ -45,6 +50,10 @@ def shape_descriptors(
         massless descriptor.
     threads
         Objects worked on at once; data-loading workers want 1.
+    roi
+        Where descriptors are wanted, in voxels of `labels`, one slice per axis; everywhere by default.
+        The values are those of the whole array, sampled voxels counted from its first, but only what
+        they depend on is computed.
 
     Returns
     -------
@@ -52,15 +61,16 @@ def shape_descriptors(
         ``(10, z, y, x)`` float32 in [0, 1], 0 in the background. Channels: mean offset z, y, x (over
         sigma, halved, + ½); variance zz, yy, xx (over sigma²); Pearson correlation zy, zx, yx
         (halved, + ½); size. In 2D ``(6, y, x)``: offset y, x; variance yy, xx; correlation yx; size.
-        Objects end at the array's border: grow the array by :func:`descriptor_context_nm` and crop
-        for values that do not depend on where it was cut.
+        As large as `roi`. Objects end at the array's border: give :func:`descriptor_context_nm` more
+        than `roi` on every side for values that do not depend on where the array was cut.
 
     Raises
     ------
     DataError
         If the labels are not integers in two or three dimensions.
     GeometryError
-        If voxel size, sigma and labels differ in dimensions, or a value is not positive.
+        If voxel size, sigma, roi and labels differ in dimensions, a value is not positive, or the roi is
+        empty or leaves the labels.
 
     References
     ----------
@@ -75,9 +85,17 @@ def shape_descriptors(
             f"labels have {dimensions} axes; voxel size and sigma need as many positive numbers, downsample a positive "
             f"one; found {voxel_size}, {sigma_nm} and {downsample}"
         )
+    where = _checked(roi, labels.shape)
     if dimensions == 3:
-        return _descriptors(labels, tuple(voxel_size), sigma, (downsample,) * 3, threads)
-    flat = _descriptors(labels[None], (1.0, *voxel_size), (_ONE_SECTION, *sigma), (1, downsample, downsample), threads)
+        return _descriptors(labels, where, tuple(voxel_size), sigma, (downsample,) * 3, threads)
+    flat = _descriptors(
+        labels[None],
+        (slice(0, 1), *where),
+        (1.0, *voxel_size),
+        (_ONE_SECTION, *sigma),
+        (1, downsample, downsample),
+        threads,
+    )
     return np.ascontiguousarray(flat[_CHANNELS_2D, 0])
 
 
@@ -99,32 +117,48 @@ def _per_axis(sigma: _Sigma, dimensions: int) -> tuple[float, ...]:
     return per_axis
 
 
+def _checked(roi: tuple[slice, ...] | None, shape: tuple[int, ...]) -> tuple[slice, ...]:
+    """Return `roi` with both ends of every slice, the whole of `shape` if it is None."""
+    if roi is None:
+        return tuple(slice(0, size) for size in shape)
+    ends = [(each.start or 0, size if each.stop is None else each.stop) for each, size in zip(roi, shape, strict=False)]
+    inside = all(0 <= begin < end <= size for (begin, end), size in zip(ends, shape, strict=False))
+    if len(roi) != len(shape) or not inside or any(each.step not in (None, 1) for each in roi):
+        raise GeometryError(f"the roi needs one range of voxels per axis, within labels of {shape}; found {roi}")
+    return tuple(slice(begin, end) for begin, end in ends)
+
+
 def _descriptors(
     labels: NDArray[np.integer],
+    roi: tuple[slice, ...],
     voxel_size: tuple[float, ...],
     sigma: tuple[float, ...],
     steps: tuple[int, int, int],
     threads: int,
 ) -> NDArray[np.float32]:
-    dense, count = _dense(labels)
-    out = np.zeros((10, *labels.shape), dtype=np.float32)
-    strided = np.ascontiguousarray(dense[:: steps[0], :: steps[1], :: steps[2]])
-    boxes = bounding_boxes(dense, count)
-    boxes[:, :3] //= steps
-    boxes[:, 3:] = -(-boxes[:, 3:] // np.array(steps))
     kernels = [_kernels(v * step, s) for v, step, s in zip(voxel_size, steps, sigma, strict=True)]
+    window = tuple(_seen(*each) for each in zip(roi, steps, kernels, strict=True))
+    dense, strided = _dense(labels[roi], labels[window])
+    origin = np.array([inner.start - outer.start for inner, outer in zip(roi, window, strict=True)])
+    targets = bounding_boxes(dense, int(dense.max(initial=0)))
+    present = np.flatnonzero(targets[:, 3] > targets[:, 0])
+    targets[:, :3] = (targets[:, :3] + origin) // steps
+    targets[:, 3:] = -(-(targets[:, 3:] + origin) // np.array(steps))
+    sources = bounding_boxes(strided, len(targets) - 1)
     tables = np.zeros((3, kernels[2].shape[1] + 1))
     np.cumsum(kernels[2], axis=1, out=tables[:, 1:])
     floors = (VARIANCE_FLOOR_NM2 / np.square(sigma)).astype(np.float32)
-    z, y, x = (each.astype(np.float32) for each in kernels)
+    z, y, x, table = (each.astype(np.float32) for each in (*kernels, tables))
+    out = np.zeros((10, *dense.shape), dtype=np.float32)
 
     def fill(chosen: NDArray[np.int64]) -> None:
         fill_descriptors(
-            dense, strided, np.array(steps), chosen, boxes, (z, y, x), tables.astype(np.float32), floors, out
+            dense, origin, strided, np.array(steps), chosen, targets, sources, (z, y, x), table, floors, out
         )
 
     # Largest first, dealt out in turn, so that threads end at about the same time.
-    order = np.argsort(-np.prod(boxes[1:, 3:] - boxes[1:, :3], axis=1), kind="stable") + 1
+    volumes = np.prod(targets[present, 3:] - targets[present, :3], axis=1)
+    order = present[np.argsort(-volumes, kind="stable")]
     if threads == 1:
         fill(order)
     else:
@@ -133,10 +167,18 @@ def _descriptors(
     return out
 
 
-def _dense(labels: NDArray[np.integer]) -> tuple[NDArray[np.int32], int]:
-    """Return labels renumbered 1..n, background 0, and n."""
-    renumbered, mapping = fastremap.renumber(np.ascontiguousarray(labels), preserve_zero=True, in_place=False)
-    return renumbered.astype(np.int32), sum(1 for each in mapping if each != 0)
+def _seen(roi: slice, step: int, kernel: NDArray[np.float64]) -> slice:
+    """Return the sampled voxels of an axis that lie in windows around those that stand for `roi`."""
+    radius = kernel.shape[1] // 2
+    return slice(max(0, roi.start // step - radius) * step, (-(-roi.stop // step) + radius) * step, step)
+
+
+def _dense(wanted: NDArray[np.integer], around: NDArray[np.integer]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Return both renumbered alike, the labels of `wanted` first, background 0."""
+    both = np.concatenate([wanted.ravel(), around.ravel()])
+    renumbered, _ = fastremap.renumber(both, preserve_zero=True, in_place=True)
+    first, second = np.split(renumbered.astype(np.int32), [wanted.size])
+    return first.reshape(wanted.shape), second.reshape(around.shape)
 
 
 def _kernels(voxel_size: float, sigma: float) -> NDArray[np.float64]:

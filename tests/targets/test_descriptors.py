@@ -130,6 +130,50 @@ def test_context_makes_values_independent_of_the_cut() -> None:
     assert np.abs(without - whole[(slice(None), *window)]).max() > 0.01
 
 
+ROIS = [
+    (slice(7, 16), slice(9, 20), slice(11, 15)),  # inside, begins odd
+    (slice(8, 9), slice(10, 11), slice(13, 14)),  # one voxel
+    (slice(0, 5), slice(3, 28), slice(21, 30)),  # at the borders
+    (slice(None), slice(25, None), slice(0, None)),
+]
+
+
+@pytest.mark.parametrize("sigma", [24.0, (80.0, 16.0, 40.0)])  # windows that end within the labels, and beyond
+@pytest.mark.parametrize("downsample", [1, 2, 3])
+@pytest.mark.parametrize("roi", ROIS)
+def test_a_roi_of_the_whole(roi: tuple[slice, ...], downsample: int, sigma: float | tuple[float, ...]) -> None:
+    labels = blobs((26, 28, 30), seed=5, objects=9)
+    labels[9:12, 13:16, 1:29:4] = np.arange(1, 8)  # small and thin objects, some sampled, some not
+    whole = shape_descriptors(labels, Coordinate(8, 8, 8), sigma, downsample)
+    found = shape_descriptors(labels, Coordinate(8, 8, 8), sigma, downsample, roi=roi)
+    np.testing.assert_allclose(found, whole[(slice(None), *roi)], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("downsample", [1, 2, 3])
+@pytest.mark.parametrize("roi", [each[1:] for each in ROIS])
+def test_a_roi_of_the_whole_in_two_dimensions(roi: tuple[slice, ...], downsample: int) -> None:
+    labels = blobs((28, 30), seed=6)
+    whole = shape_descriptors(labels, Coordinate(8, 8), 24.0, downsample)
+    found = shape_descriptors(labels, Coordinate(8, 8), 24.0, downsample, roi=roi)
+    assert found.any()
+    np.testing.assert_allclose(found, whole[(slice(None), *roi)], atol=1e-6, rtol=0)
+
+
+def test_a_roi_equals_the_formula_and_sees_nothing_beyond_the_window() -> None:
+    labels = blobs((18, 19, 20), seed=7)
+    roi = (slice(7, 11), slice(8, 11), slice(9, 13))
+    expected = brute_force(labels, (8, 8, 8), (16.0, 16.0, 16.0))[(slice(None), *roi)]
+    labels[0], labels[:, 1], labels[..., 19] = 7, 7, 7  # as far as 6 voxels from the roi is the window
+    found = shape_descriptors(labels, Coordinate(8, 8, 8), 16.0, roi=roi)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_a_roi_of_background_beside_objects() -> None:
+    labels = np.ones((6, 6, 6), dtype=np.uint8)
+    labels[2:4, 2:4, 2:4] = 0
+    assert not shape_descriptors(labels, Coordinate(8, 8, 8), 80.0, roi=(slice(2, 4),) * 3).any()
+
+
 def test_threads_change_nothing() -> None:
     labels = blobs((16, 16, 16))
     one = shape_descriptors(labels, Coordinate(8, 8, 8), 40.0)
@@ -150,6 +194,11 @@ def test_refuses_wrong_arguments() -> None:
         shape_descriptors(labels, Coordinate(8, 8, 8), (80.0, 80.0))
     with pytest.raises(GeometryError, match="downsample"):
         shape_descriptors(labels, Coordinate(8, 8, 8), 80.0, downsample=0)
+    for wrong in (slice(0, 6), slice(-2, 3), slice(2, 2), slice(0, 4, 2)):
+        with pytest.raises(GeometryError, match="roi needs"):
+            shape_descriptors(labels, Coordinate(8, 8, 8), 80.0, roi=(slice(None), slice(None), wrong))
+    with pytest.raises(GeometryError, match="roi needs"):
+        shape_descriptors(labels, Coordinate(8, 8, 8), 80.0, roi=(slice(None), slice(None)))
 
 
 @pytest.mark.slow
