@@ -27,7 +27,7 @@ dev: $(VENV)/installed-dev  ## Install it with everything for development
 demo: install demo-isotropic demo-anisotropic  ## Synthesise EM, train, segment, score and draw it: about ten minutes
 
 demo-isotropic: install
-	$(BIN)/catena synthesise $(DEMO)/isotropic.zarr --shape 192,192,192 --voxel-size 8,8,8 --seed 1
+	$(BIN)/catena synthesise $(DEMO)/isotropic.zarr --shape 192,216,216 --voxel-size 8,8,8 --calibre 1.2 --seed 1
 	$(BIN)/catena run configs/local_shape_descriptors/demo.yaml
 
 demo-anisotropic: install

@@ -35,6 +35,7 @@ def synthesise(
         str, typer.Option(help="Whole nanometres: z,y,x. z at least twice y and x means cut sections, with defects.")
     ] = "8,8,8",
     seed: Annotated[int, typer.Option(help="The same shape, voxel size and seed give the same volume.")] = 1,
+    calibre: Annotated[float, typer.Option(help="How many times as thick as in the fly neurites are.")] = 1.0,
     workers: Annotated[int | None, typer.Option(help="Threads; all cores unless given. Never changes a voxel.")] = None,
 ) -> None:
     """Synthesise an EM volume with dense ground truth (neurons and mitochondria)."""
@@ -46,12 +47,12 @@ def synthesise(
     shape_vox, voxel_nm = _coordinate(shape, "--shape"), _coordinate(voxel_size, "--voxel-size")
     threads = workers if workers is not None else os.cpu_count() or 1
     check(shape_vox, voxel_nm, seed, threads)
-    if holds(output, synthetic_recipe(shape_vox, voxel_nm, seed)):
+    if holds(output, synthetic_recipe(shape_vox, voxel_nm, seed, calibre)):
         typer.echo(f"{output} holds this very volume already; nothing to do")
         return
     prepare_container(output)
     with typer.progressbar(length=int(shape_vox[0]), label="sections") as bar:
-        volume = synthesise(shape_vox, voxel_nm, seed, workers=threads, progress=bar.update)
+        volume = synthesise(shape_vox, voxel_nm, seed, calibre=calibre, workers=threads, progress=bar.update)
     write_synthetic(output, volume)
     neurons, mitochondria = len(volume.neurite_of_label) - 1, int(volume.mitochondria.max())
     typer.echo(f"wrote {output}: {neurons} neurons, {mitochondria} mitochondria, {volume.raw.size / 1e6:.1f} Mvoxel")

@@ -70,6 +70,7 @@ class SyntheticVolume:
     sections: Sections
     neurite_of_label: NDArray[np.int32]
     planned: bool = True
+    calibre: float = 1.0
 
     @property
     def roi(self) -> Roi:
@@ -79,17 +80,18 @@ class SyntheticVolume:
     @property
     def recipe(self) -> dict[str, Any]:
         """What the volume was made from, as plain values."""
-        recipe = synthetic_recipe(Coordinate(self.raw.shape), self.voxel_size, self.seed)
+        recipe = synthetic_recipe(Coordinate(self.raw.shape), self.voxel_size, self.seed, self.calibre)
         return recipe if self.planned else {**recipe, "sections": "custom"}
 
 
-def synthetic_recipe(shape_vox: Coordinate, voxel_size: Coordinate, seed: int) -> dict[str, Any]:
-    """Return what identifies a volume, as plain values: generator version, shape, voxel size and seed."""
+def synthetic_recipe(shape_vox: Coordinate, voxel_size: Coordinate, seed: int, calibre: float = 1.0) -> dict[str, Any]:
+    """Return what identifies a volume, as plain values: generator version, shape, voxel size, seed and calibre."""
     return {
         "generator_version": GENERATOR_VERSION,
         "shape_vox": [int(n) for n in shape_vox],
         "voxel_size": [int(n) for n in voxel_size],
         "seed": int(seed),
+        "calibre": float(calibre),
     }
 
 
@@ -98,6 +100,7 @@ def synthesise(
     voxel_size: Coordinate,
     seed: int,
     *,
+    calibre: float = 1.0,
     sections: Sections | None = None,
     workers: int = 1,
     progress: Callable[[int], None] | None = None,
@@ -110,7 +113,9 @@ def synthesise(
         z, y, x; voxel size in nm. With z at least twice as large as y and x, sections are cut sections:
         some are missing (black), some displaced, and contrast jumps from one to the next.
     seed
-        Not negative. The result depends on `shape_vox`, `voxel_size`, `seed` and `sections` only.
+        Not negative. The result depends on `shape_vox`, `voxel_size`, `seed`, `calibre` and `sections` only.
+    calibre
+        How many times as thick as in fly neuropil neurites are; thicker ones are easier to trace.
     sections
         What happens to each section instead of what :func:`data_prep.defects.plan_sections` draws.
     workers
@@ -124,6 +129,8 @@ def synthesise(
         If shape, voxel size, seed, sections or workers cannot be used.
     """
     check(shape_vox, voxel_size, seed, workers)
+    if not 0.5 <= calibre <= 4:
+        raise GeometryError(f"calibre must lie between 0.5 and 4, found {calibre:g}")
     anisotropic = is_anisotropic(voxel_size)
     planned = sections is None
     if sections is None:
@@ -131,7 +138,7 @@ def synthesise(
     if len(sections.missing) != shape_vox[0]:
         raise GeometryError(f"{len(sections.missing)} sections are described, but the volume has {shape_vox[0]}")
     voxel_nm = np.array(voxel_size, np.float64)
-    scene = grow_scene(np.array(shape_vox) * voxel_nm, seed, scale=max(1.0, voxel_nm[0] / _TRACEABLE_NM))
+    scene = grow_scene(np.array(shape_vox) * voxel_nm, seed, scale=calibre * max(1.0, voxel_nm[0] / _TRACEABLE_NM))
     organelles = place_mitochondria(scene, seed)
     look = draw_look(scene, organelles, voxel_nm, seed)
     raw, owner, inside = _draw(look, sections, shape_vox, voxel_nm, seed, anisotropic, workers, progress)
@@ -139,7 +146,17 @@ def synthesise(
     labels, neurite_of_label = _components(owner, dust_vox)
     instances = _instances(inside, labels, dust_vox)
     return SyntheticVolume(
-        raw, labels, instances, Coordinate(voxel_size), seed, scene, organelles, sections, neurite_of_label, planned
+        raw,
+        labels,
+        instances,
+        Coordinate(voxel_size),
+        seed,
+        scene,
+        organelles,
+        sections,
+        neurite_of_label,
+        planned,
+        calibre,
     )
 
 
