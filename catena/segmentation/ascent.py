@@ -99,13 +99,11 @@ def ascent_field(
     return field
 
 
-def steepest_neighbours(
-    field: NDArray[np.int32], *, in_plane: bool = False, prefer_last: bool = False
-) -> NDArray[np.uint8]:
+def steepest_neighbours(field: NDArray[np.int32], *, in_plane: bool = False) -> NDArray[np.uint8]:
     """Return for every voxel which of its 26 neighbours (8 in plane) is the highest, itself included.
 
-    Of equally high ones the first in z, y, x order counts (the last, if `prefer_last`). Heights and this order together
-    are a strict order of all voxels, so that following the pointers never leads in a circle.
+    Of equally high ones the first in z, y, x order counts. Heights and this order together are a strict order of all
+    voxels, so that following the pointers never leads in a circle.
 
     Parameters
     ----------
@@ -118,8 +116,7 @@ def steepest_neighbours(
         (z, y, x): 0 to 26 (:data:`STAY` at a local maximum), or :data:`OUTSIDE`.
     """
     pointers = np.empty(field.shape, np.uint8)
-    lower, upper = (0, 2) if prefer_last else (2, 0)
-    _point_to_steepest(np.ascontiguousarray(field), in_plane, np.int32(lower), np.int32(upper), pointers)
+    _point_to_steepest(np.ascontiguousarray(field), in_plane, pointers)
     return pointers
 
 
@@ -232,9 +229,7 @@ def _lift(
 
 
 @kernel
-def _point_to_steepest(
-    field: NDArray[np.int32], in_plane: bool, lower: np.int32, upper: np.int32, pointers: NDArray[np.uint8]
-) -> None:
+def _point_to_steepest(field: NDArray[np.int32], in_plane: bool, pointers: NDArray[np.uint8]) -> None:
     # The order of a voxel's neighbours is folded into the height, one axis at a time: with digits 2, 1, 0 for the
     # lower, the same and the upper neighbour, the largest key is that of the highest, of equals of the first.
     depth, height, width = field.shape
@@ -244,16 +239,16 @@ def _point_to_steepest(
         for y in range(height):
             _key(field[z, y], np.int32(1), along_z[y])
             if not in_plane and z > 0:
-                _raise_key(field[z - 1, y], lower, along_z[y])
+                _raise_key(field[z - 1, y], np.int32(2), along_z[y])
             if not in_plane and z < depth - 1:
-                _raise_key(field[z + 1, y], upper, along_z[y])
+                _raise_key(field[z + 1, y], np.int32(0), along_z[y])
         for y in range(height):
             _key(along_z[y], np.int32(1), along_y)
             if y > 0:
-                _raise_key(along_z[y - 1], lower, along_y)
+                _raise_key(along_z[y - 1], np.int32(2), along_y)
             if y < height - 1:
-                _raise_key(along_z[y + 1], upper, along_y)
-            _point_along_x(along_y, field[z, y], lower, upper, pointers[z, y])
+                _raise_key(along_z[y + 1], np.int32(0), along_y)
+            _point_along_x(along_y, field[z, y], pointers[z, y])
 
 
 @kernel
@@ -269,16 +264,13 @@ def _raise_key(values: NDArray[np.int32], digit: np.int32, out: NDArray[np.int32
 
 
 @kernel
-def _point_along_x(
-    keys: NDArray[np.int32], field: NDArray[np.int32], lower: np.int32, upper: np.int32, pointers: NDArray[np.uint8]
-) -> None:
+def _point_along_x(keys: NDArray[np.int32], field: NDArray[np.int32], pointers: NDArray[np.uint8]) -> None:
     last = keys.size - 1
     for x in range(keys.size):
         best = np.int32(keys[x] * np.int32(3) + np.int32(1))
         if x > 0:
-            best = max(best, np.int32(keys[x - 1] * np.int32(3) + lower))
+            best = max(best, np.int32(keys[x - 1] * np.int32(3) + np.int32(2)))
         if x < last:
-            best = max(best, np.int32(keys[x + 1] * np.int32(3) + upper))
-        digits = np.uint8(np.uint32(best) % np.uint32(27))
-        # a pointer's digits count up from the lower neighbour
-        pointers[x] = (digits if lower == 0 else np.uint8(26 - digits)) if field[x] > 0 else np.uint8(27)
+            best = max(best, np.int32(keys[x + 1] * np.int32(3)))
+        # the digits count down from 2 while the pointer's count up from 0
+        pointers[x] = np.uint8(26 - np.uint32(best) % np.uint32(27)) if field[x] > 0 else np.uint8(27)
