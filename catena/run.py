@@ -125,7 +125,8 @@ def run(
     """
     selection = selection or Selection()
     nodes = plan(task, config, selection)
-    for volume in sorted({node.volume for node in nodes if node.volume}):
+    everywhere = any(not node.volume for node in nodes)  # a stage of the whole experiment may read any volume
+    for volume in config.volumes if everywhere else sorted({node.volume for node in nodes}):
         check_volume(config.volume(volume), volume)
     with ExperimentLock(config.folder), Ledger(config.folder / "ledger.sqlite") as ledger:
         current = _Run(task, config, ledger, selection, reporter or Reporter())

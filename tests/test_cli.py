@@ -1,0 +1,135 @@
+"""The command as a user meets it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from funlib.geometry import Coordinate, Roi
+
+from catena.arrays import create_array
+from local_shape_descriptors.config import LocalShapeDescriptorsConfig
+
+ROOT = Path(__file__).parent.parent
+COMMANDS = ["run", "train", "predict", "segment", "evaluate", "view", "status", "config", "init", "synthesise"]
+
+
+def catena(*arguments: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "catena", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload,no-any-return]
+
+
+def write_raw(path: Path, voxel_size: tuple[int, int, int]) -> str:
+    array = create_array(
+        path,
+        roi=Roi((0, 0, 0), Coordinate(20, 30, 30) * Coordinate(voxel_size)),
+        voxel_size=Coordinate(voxel_size),
+        dtype="uint8",
+        chunk_shape_vox=Coordinate(20, 30, 30),
+    )
+    array.write(array.roi, np.zeros((20, 30, 30), np.uint8))
+    return str(path)
+
+
+def test_help_lists_every_command() -> None:
+    shown = catena("--help").stdout
+    assert all(command in shown for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(command: str) -> None:
+    shown = catena(command, "--help").stdout
+    assert "Examples" in shown
+    assert f"catena {command}" in " ".join(shown.split())
+
+
+def test_unknown_command_and_missing_file_exit_with_a_line() -> None:
+    unknown = catena("rum")
+    assert unknown.returncode == 2
+    assert "No such command 'rum'" in unknown.stderr
+    missing = catena("run", "nowhere.yaml")
+    assert (missing.returncode, missing.stderr.strip()) == (1, "error: no configuration file at nowhere.yaml")
+
+
+def test_the_command_line_starts_without_the_heavy_libraries() -> None:
+    heavy = ("torch", "gunpowder", "numba", "zarr")
+    code = (
+        "import sys, catena.cli as cli; cli._add_registered_commands(); "
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("voxel_size", "downsampling", "per_section"),
+    [((8, 8, 8), [[2, 2, 2]] * 3, False), ((40, 8, 8), [[1, 2, 2], [1, 2, 2], [2, 2, 2]], True)],
+)
+@pytest.mark.parametrize("labelled", [True, False])
+def test_init_writes_a_configuration_that_suits_the_voxel_size(
+    tmp_path: Path,
+    voxel_size: tuple[int, int, int],
+    downsampling: list[list[int]],
+    per_section: bool,
+    labelled: bool,
+) -> None:
+    raw = write_raw(tmp_path / "a.zarr/raw", voxel_size)
+    labels = ["--labels", write_raw(tmp_path / "a.zarr/labels", voxel_size)] if labelled else []
+    path = tmp_path / "experiment.yaml"
+    done = catena("init", "local_shape_descriptors", "--raw", raw, *labels, "-o", path)
+    assert done.returncode == 0, done.stderr
+    values = yaml.safe_load(path.read_text())
+    config = LocalShapeDescriptorsConfig.parse(values)
+    assert values["model"]["downsampling"] == downsampling
+    assert config.fragments.per_section is per_section
+    assert (0 in (config.augment.transpose or ())) is not per_section
+    assert bool(config.scored_with("train")) is labelled
+    assert all(b <= n for b, n in zip(config.fragments.block_shape_vox or (), (20, 30, 30), strict=True))
+    again = catena("init", "local_shape_descriptors", "--raw", raw, "-o", path)
+    assert again.returncode == 1
+    assert "exists already" in again.stderr
+
+
+def test_config_prints_defaults_and_overrides(tmp_path: Path) -> None:
+    raw = write_raw(tmp_path / "a.zarr/raw", (8, 8, 8))
+    path = tmp_path / "e.yaml"
+    path.write_text(
+        yaml.safe_dump({"task": "local_shape_descriptors", "experiment": "e", "volumes": {"v": {"raw": raw}}})
+    )
+    shown = yaml.safe_load(catena("config", path, "train.iterations=7").stdout)
+    assert shown["train"]["iterations"] == 7
+    assert shown["agglomerate"]["merge_function"] == "hist_quant_75"
+    assert "nothing has been run yet" in catena("status", path, f"output={tmp_path}").stdout
+
+
+@pytest.mark.slow
+def test_the_built_wheel_runs_outside_the_clone(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path / "dist"), str(ROOT)]
+    subprocess.run(build, check=True, capture_output=True)
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    packages = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
+    assert {each for each in packages if not each.endswith(".dist-info")} == {
+        "catena",
+        "data_prep",
+        "local_shape_descriptors",
+    }
+    site = tmp_path / "site"
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(wheel)]
+    subprocess.run(install, check=True, capture_output=True)
+    environment = {"PYTHONPATH": str(site), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+    where = [
+        sys.executable,
+        "-c",
+        "import catena, local_shape_descriptors.task as t; print(catena.__file__, t.__file__)",
+    ]
+    shown = subprocess.run(where, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
+    assert all(each.startswith(str(site)) for each in shown.split())
+    raw = write_raw(tmp_path / "a.zarr/raw", (8, 8, 8))
+    done = catena("init", "local_shape_descriptors", "--raw", raw, cwd=tmp_path, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "task: local_shape_descriptors" in done.stdout
