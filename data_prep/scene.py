@@ -104,11 +104,11 @@ def grow_scene(extent_nm: NDArray[np.float64], seed: int, scale: float = 1.0) ->
     Parameters
     ----------
     extent_nm
-        Size of the volume to be imaged, z, y, x; the scene reaches at least :data:`MARGIN_NM` beyond it.
+        Size of the volume to be imaged, z, y, x; the scene reaches :data:`MARGIN_NM` times `scale` beyond it.
     seed
         The scene is a pure function of the arguments.
     scale
-        Coarseness of the tissue, at least 1: all calibres and lengths are multiplied by it.
+        Coarseness of the tissue: all calibres and lengths are multiplied by it.
     """
     extent = np.asarray(extent_nm, np.float64) / scale
     growth = _Growth(np.random.default_rng([seed, 0]), extent)

@@ -190,6 +190,22 @@ def test_voxel_size_is_honoured() -> None:
     assert np.mean(wide == narrow) > 0.9
 
 
+def test_calibre_thickens_neurites_and_leaves_membranes_alone() -> None:
+    thin = synthesise(Coordinate(48, 64, 64), ISOTROPIC, seed=5)
+    thick = synthesise(Coordinate(48, 64, 64), ISOTROPIC, seed=5, calibre=2.0)
+    kinds = thick.scene.kind[thick.scene.neurite], thin.scene.kind[thin.scene.neurite]
+    axons = [np.median(v.scene.radius_nm[k == NeuriteKind.AXON]) for v, k in zip((thick, thin), kinds, strict=True)]
+    assert axons[0] == pytest.approx(2 * axons[1], rel=0.15)
+    assert thick.labels.max() < thin.labels.max() / 2
+    assert thick.recipe != thin.recipe
+
+
+@pytest.mark.parametrize("calibre", [0.0, -1.0, 4.5, float("nan")])
+def test_absurd_calibres_are_refused(calibre: float) -> None:
+    with pytest.raises(GeometryError, match=r"calibre must lie between 0\.5 and 4"):
+        synthesise(Coordinate(16, 32, 32), ISOTROPIC, 1, calibre=calibre)
+
+
 def test_planned_sections_are_bounded_and_reproducible() -> None:
     first, second = plan_sections(400, True, seed=1), plan_sections(400, True, seed=1)
     np.testing.assert_array_equal(first.shift_vox, second.shift_vox)
