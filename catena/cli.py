@@ -52,8 +52,9 @@ def _load(path: Path, overrides: list[str] | None) -> tuple[Any, Any]:
 
 
 def _run(path: Path, overrides: list[str] | None, **selection: Any) -> None:
+    from catena.plan import Selection
     from catena.progress import ConsoleReporter, print_summary
-    from catena.run import Selection, run
+    from catena.run import run
 
     task, config = _load(path, overrides)
     with ConsoleReporter() as reporter:

@@ -12,7 +12,8 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 from rich.table import Table
 
 from catena.ledger import Ledger, Record
-from catena.run import Node, Outcome, Reporter, Selection, plan
+from catena.plan import Node, Selection, plan
+from catena.run import Outcome, Reporter
 from catena.task import Progress as ProgressCallback
 from catena.task import Task
 

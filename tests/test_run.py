@@ -15,7 +15,8 @@ from catena.arrays import create_array, open_array
 from catena.errors import ConfigError, DataError, OutputError
 from catena.experiment import ExperimentConfig
 from catena.ledger import Ledger
-from catena.run import Selection, plan, run
+from catena.plan import Selection, plan
+from catena.run import run
 from catena.task import Given, Input, Job, Made, Output, Stage, StageReport, Task, input_path
 
 

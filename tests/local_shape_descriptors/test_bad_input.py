@@ -27,7 +27,8 @@ from catena.errors import (
     OutputError,
     StageError,
 )
-from catena.run import Selection, run
+from catena.plan import Selection
+from catena.run import run
 from local_shape_descriptors.config import LocalShapeDescriptorsConfig
 from local_shape_descriptors.task import TASK
 

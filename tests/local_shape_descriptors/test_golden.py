@@ -14,7 +14,8 @@ import pytest
 from funlib.geometry import Coordinate, Roi
 
 from catena.arrays import create_array, open_array
-from catena.run import Selection, run
+from catena.plan import Selection
+from catena.run import run
 from local_shape_descriptors.config import LocalShapeDescriptorsConfig
 from local_shape_descriptors.graph import open_graph
 from local_shape_descriptors.lookup_tables import LookupTables

@@ -15,7 +15,8 @@ from funlib.geometry import Coordinate, Roi
 
 from catena.arrays import create_array, open_array
 from catena.evaluation import Contingency, variation_of_information
-from catena.run import Outcome, Selection, run
+from catena.plan import Selection
+from catena.run import Outcome, run
 from catena.segmentation import segment
 from local_shape_descriptors.config import LocalShapeDescriptorsConfig
 from local_shape_descriptors.task import TASK

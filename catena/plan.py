@@ -1,0 +1,102 @@
+"""What to run, in which order: the stages that the wanted results need, volume by volume."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from catena.errors import ConfigError
+from catena.experiment import ExperimentConfig
+from catena.task import Made, Task
+
+
+@dataclass(frozen=True)
+class Node:
+    """A stage of one volume (or of the whole experiment, when `volume` is empty)."""
+
+    stage: str
+    volume: str
+
+    @property
+    def label(self) -> str:
+        """Name for people."""
+        return f"{self.volume}: {self.stage}" if self.volume else self.stage
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which part of an experiment to run.
+
+    Attributes
+    ----------
+    first, last
+        Names of the first and last stage, as ``--from`` and ``--to``.
+    redo
+        Redo this stage and everything below it that is selected.
+    volume
+        Only this volume (and what it needs).
+    """
+
+    first: str | None = None
+    last: str | None = None
+    redo: str | None = None
+    volume: str | None = None
+    yes: bool = False
+    verify_inputs: bool = False
+
+
+def plan(task: Task, config: ExperimentConfig, selection: Selection) -> list[Node]:
+    """Return the nodes that the selection needs, each after those it depends on.
+
+    Raises
+    ------
+    ConfigError
+        If a stage or volume is unknown, or nothing is selected.
+    """
+    names = [stage.name for stage in task.stages]
+    for name in (selection.first, selection.last, selection.redo):
+        if name is not None:
+            task.stage(name)
+    volumes = list(config.volumes) if selection.volume is None else [selection.volume]
+    for volume in volumes:
+        config.volume(volume)
+    last = len(names) - 1 if selection.last is None else names.index(selection.last)
+    wanted = [name for name in task.targets if names.index(name) <= last] if selection.last is None else [names[last]]
+    order: list[Node] = []
+    for name in wanted:
+        for volume_name in volumes if task.stage(name).per_volume else [""]:
+            _visit(task, config, Node(name, volume_name), order)
+    rank = {name: position for position, name in enumerate(names)}
+    place = {name: position for position, name in enumerate(config.volumes)}
+    if not order:
+        raise ConfigError("nothing to run: no selected stage applies to the selected volumes")
+    return _stable_order(task, config, order, rank, place)
+
+
+def _visit(task: Task, config: ExperimentConfig, node: Node, order: list[Node]) -> None:
+    stage = task.stage(node.stage)
+    if node in order or not stage.applies(config, node.volume):
+        return
+    for source in stage.inputs(config, node.volume).values():
+        if isinstance(source, Made):
+            _visit(task, config, Node(source.stage, source.volume), order)
+    order.append(node)
+
+
+def _stable_order(
+    task: Task, config: ExperimentConfig, nodes: list[Node], rank: Mapping[str, int], place: Mapping[str, int]
+) -> list[Node]:
+    """Order nodes volume by volume and stage by stage as far as their dependencies allow."""
+    left = sorted(nodes, key=lambda node: (place.get(node.volume, -1), rank[node.stage]))
+    ordered: list[Node] = []
+    while left:
+        ready = next(node for node in left if parents(task, config, node) <= set(ordered))
+        left.remove(ready)
+        ordered.append(ready)
+    return ordered
+
+
+def parents(task: Task, config: ExperimentConfig, node: Node) -> set[Node]:
+    """Return the nodes that `node` takes its inputs from."""
+    sources = task.stage(node.stage).inputs(config, node.volume).values()
+    return {Node(source.stage, source.volume) for source in sources if isinstance(source, Made)}
