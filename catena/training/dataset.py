@@ -134,18 +134,27 @@ def batches(dataset: CropDataset, workers: int) -> Generator[Batch]:
             generator=torch.Generator(),  # else each start would draw from the random state of training
         )
         items = iter(loader)
-    for item in items:
-        if isinstance(item, CatenaError):
-            raise item
-        yield item
+    try:
+        for item in items:
+            if isinstance(item, CatenaError):
+                raise item
+            yield item
+    finally:
+        # Losing its last reference is how a loader's iterator stops its workers; the traceback of an
+        # error would keep this frame, and them, until the process ends.
+        del items
+
+
+_GRACE_S = 30
 
 
 def _prepare_worker(worker: int) -> None:
     """Leave stopping to the parent, and die with it."""
     # Ctrl-C and SIGTERM reach the whole process group: the parent finishes its iteration and writes a
-    # checkpoint, which it cannot do if its workers are gone.
+    # checkpoint, which it cannot do if its workers are gone. Python also sends SIGTERM to workers that
+    # are left when it exits, and waits for them: so it counts, but later.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(_GRACE_S))
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     from numcodecs import blosc

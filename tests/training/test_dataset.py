@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import multiprocessing
+
 import pytest
 import torch
 from toy_training import ToyCrops
@@ -51,3 +53,12 @@ def test_an_error_of_the_data_arrives_as_it_was_raised(workers):
     dataset = CropDataset(ToyCrops(fails=True), seed=0, start=0, stop=4)
     with pytest.raises(DataError, match=r"^no crop to be had$"):
         next(batches(dataset, workers))
+    assert not multiprocessing.active_children()
+
+
+def test_workers_end_with_the_iteration_even_while_an_error_is_kept():
+    data = batches(CropDataset(ToyCrops(), seed=0, start=0, stop=100), 2)
+    next(data)
+    assert len(multiprocessing.active_children()) == 2
+    data.close()
+    assert not multiprocessing.active_children()

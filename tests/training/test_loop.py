@@ -50,7 +50,8 @@ def unbroken(tmp_path_factory) -> Path:
 
 
 def test_learns(tmp_path):
-    run(tmp_path, config=TrainConfig(iterations=90, learning_rate=3e-3, precision="float32"), validate=None)
+    config = TrainConfig(iterations=90, learning_rate=3e-3, precision="float32")
+    run(tmp_path, config=config, validate=None, execution=execution(checkpoint_every=90))
     totals = [float(row[2]) for row in losses(tmp_path)[1:]]
     assert sum(totals[-30:]) < 0.8 * sum(totals[:30])
 
