@@ -26,7 +26,7 @@ BASELINE_LIMIT_VOX = 200_000_000
 class EvaluateStage(Stage):
     """Write ``metrics.json`` and the plot of VOI split against merge."""
 
-    name, version = "evaluate", 1
+    name, version = "evaluate", 2
 
     def applies(self, config: Settings, volume: str) -> bool:
         """Only volumes with labels and a region to score are evaluated."""
@@ -84,7 +84,8 @@ class EvaluateStage(Stage):
             sweeps[region], flat = score_region(job, truth, tables, threshold, baseline.get(region))
             found = reference_scores(config, job.volume, truth)
             references = {name: each["one_object"] for name, each in found.items()}
-            metrics[region] = {**flat, **flat_references(found), "threshold_origin": origin}
+            shared = scores_on_labelled_voxels(job, truth, tables, threshold)
+            metrics[region] = {**flat, **shared, **flat_references(found), "threshold_origin": origin}
             progress(number + 1, len(regions))
         job.staged(outputs["metrics"]).write_text(json.dumps(metrics, indent=1))
         last = regions[-1]
@@ -136,6 +137,17 @@ def flat_scores(scores: Scores, prefix: str) -> dict[str, float]:
         f"{prefix}_voi_sum": scores.voi_sum,
         f"{prefix}_adapted_rand_error": scores.adapted_rand_error,
     }
+
+
+def scores_on_labelled_voxels(job: Job, truth: Truth, tables: LookupTables, threshold: float) -> dict[str, float]:
+    """Score ours on the voxels that each reference labels, to compare it with ``reference_<name>_common``."""
+    config = settings_of(job)
+    fragments = truth.geometry.open(input_path(job, "fragments"))
+    flat: dict[str, float] = {}
+    for name, path in config.volume(job.volume).references.items():
+        counts = count(fragments, truth, "common", reference=truth.geometry.open(path))
+        flat |= flat_scores(score(counts.relabelled(tables.ids, tables.at(threshold))), f"common_{name}")
+    return flat
 
 
 def reference_scores(config: Settings, volume: str, truth: Truth) -> dict[str, dict[str, Scores]]:
