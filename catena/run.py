@@ -34,6 +34,7 @@ from catena.plan import Node, Selection, parents, plan
 from catena.task import Given, Job, Made, Output, Progress, Stage, StageReport, Task, folder_of
 
 LONG_S = 600.0
+RECORD_EVERY_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -96,9 +97,10 @@ def run(
         check_volume(config.volume(volume), volume)
     with ExperimentLock(config.folder), Ledger(config.folder / "ledger.sqlite") as ledger:
         current = _Run(task, config, ledger, selection, reporter or Reporter())
-        (config.folder / "config.yaml").write_text(to_yaml(config))
-        _finish_publishing(current, nodes)
+        _finish_publishing(current)
         _confirm_long_work(current, nodes)
+        with _writing(config.experiment):
+            (config.folder / "config.yaml").write_text(to_yaml(config))
         return [_run_node(current, node) for node in nodes]
 
 
@@ -164,12 +166,14 @@ def _make(run: _Run, node: Node, stage: Stage, reason: str) -> Outcome:
         return Record(fingerprint, state, seconds, explanation, _report_to(report or StageReport()))
 
     run.ledger.write(volume, node.stage, "staged", record("running"))
+
+    def beat() -> None:
+        run.ledger.write(volume, node.stage, "staged", record("running"))
+
     try:
-        job.staging.mkdir(parents=True, exist_ok=True)
-        report = stage.run(job, progress)
-    except OSError as error:
-        run.ledger.write(volume, node.stage, "staged", record("failed"))
-        raise _as_output_error(node, error) from error
+        with _writing(node.label):
+            job.staging.mkdir(parents=True, exist_ok=True)
+            report = stage.run(job, _beating(progress, beat))
     except BaseException:
         run.ledger.write(volume, node.stage, "staged", record("failed"))
         raise
@@ -179,13 +183,32 @@ def _make(run: _Run, node: Node, stage: Stage, reason: str) -> Outcome:
     return Outcome(node, "made", reason, finished.seconds, report)
 
 
-def _as_output_error(node: Node, error: OSError) -> CatenaError:
-    if isinstance(error, CatenaError):
-        return error
-    return OutputError(f"{node.label}: {error}; check free space and permissions, then run again")
+def _beating(progress: Progress, beat: Callable[[], None]) -> Progress:
+    """Return `progress`, calling `beat` every `RECORD_EVERY_S` or so: SIGKILL then loses little of the record."""
+    last = time.monotonic()
+
+    def report(done: float, total: float, message: str = "") -> None:
+        nonlocal last
+        if time.monotonic() - last >= RECORD_EVERY_S:
+            last = time.monotonic()
+            beat()
+        progress(done, total, message)
+
+    return report
 
 
-def _finish_publishing(run: _Run, nodes: Sequence[Node]) -> None:
+@contextmanager
+def _writing(label: str) -> Iterator[None]:
+    """Turn a bare OSError into an OutputError that says what was being done."""
+    try:
+        yield
+    except CatenaError:
+        raise
+    except OSError as error:
+        raise OutputError(f"{label}: {error}; check free space and permissions, then run again") from error
+
+
+def _finish_publishing(run: _Run) -> None:
     """Complete what a killed run had made but not wholly moved into place."""
     for stage in run.task.stages:
         for volume in [""] if not stage.per_volume else list(run.config.volumes):
@@ -199,15 +222,20 @@ def _finish_publishing(run: _Run, nodes: Sequence[Node]) -> None:
 def _publish(run: _Run, node: Node, job: Job, record: Record) -> None:
     """Move every output into place; safe to repeat after a crash at any point."""
     for output in _outputs(run, node).values():
-        if output.kind == "table":
-            with _graph(run, node) as store:
-                if job.table(output) in store.tables():
-                    store.rename(job.table(output), output.path, replace=True)
-        else:
-            _move(job.staged(output), job.folder / output.path, array=output.kind == "array")
+        with _writing(node.label):
+            _publish_output(run, node, job, output)
     done = Record(record.fingerprint, "done", record.seconds, record.explanation, record.report)
     run.ledger.publish(node.volume, node.stage, done)
     shutil.rmtree(job.staging, ignore_errors=True)
+
+
+def _publish_output(run: _Run, node: Node, job: Job, output: Output) -> None:
+    if output.kind != "table":
+        _move(job.staged(output), job.folder / output.path, array=output.kind == "array")
+        return
+    with _graph(run, node) as store:
+        if job.table(output) in store.tables():
+            store.rename(job.table(output), output.path, replace=True)
 
 
 def _move(source: Path, target: Path, array: bool) -> None:
@@ -276,13 +304,23 @@ def _confirm_long_work(run: _Run, nodes: Sequence[Node]) -> None:
         done = run.ledger.read(node.volume, node.stage, "published")
         if parents(run.task, run.config, node) & stale or _is_stale(run, node, done):
             stale.add(node)
-            if done is not None and done.seconds > 0:
-                losing[node.label] = done.seconds
+            seconds = (done.seconds if done is not None else 0.0) + _staged_seconds_lost(run, node, stale)
+            if seconds > 0:
+                losing[node.label] = seconds
     if sum(losing.values()) > LONG_S:
         lines = ", ".join(f"{label} ({seconds / 60:.0f} min)" for label, seconds in losing.items() if seconds > 30)
         raise ConfigError(
             f"this would redo work that took {sum(losing.values()) / 60:.0f} min: {lines}; say --yes to do so"
         )
+
+
+def _staged_seconds_lost(run: _Run, node: Node, stale: set[Node]) -> float:
+    """Return the time that went into an unfinished attempt which the coming run would not go on with."""
+    staged = run.ledger.read(node.volume, node.stage, "staged")
+    if staged is None:
+        return 0.0
+    goes_on = staged.fingerprint == _fingerprint(run, node)[0] and not parents(run.task, run.config, node) & stale
+    return 0.0 if goes_on else staged.seconds
 
 
 def _is_stale(run: _Run, node: Node, done: Record | None) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -261,6 +262,67 @@ def test_long_work_is_not_redone_without_yes(values: dict[str, Any], monkeypatch
         actions({**values, "factor": 5})
     assert actions({**values, "factor": 5}, yes=True) == {**ALL_MADE, "learn": "done"}
     assert actions({**values, "factor": 5}) == ALL_DONE
+
+
+def test_a_long_unfinished_attempt_is_not_thrown_away_without_yes(
+    values: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Scale, "fail", KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        actions(values)
+    staging = Path(values["output"]) / "e/volumes/a/.staging"
+    kept = list(staging.iterdir())
+    written = (Path(values["output"]) / "e/config.yaml").read_text()
+    monkeypatch.setattr(Scale, "fail", None)
+    monkeypatch.setattr(runner, "LONG_S", 0.0)
+    with pytest.raises(ConfigError, match=r"would redo work .*say --yes"):
+        actions({**values, "factor": 5})
+    assert list(staging.iterdir()) == kept
+    assert (Path(values["output"]) / "e/config.yaml").read_text() == written
+    assert actions(values) == {**ALL_MADE, "learn": "done"}
+
+
+def test_the_seconds_of_a_killed_attempt_are_on_record(values: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What SIGKILL leaves is the record as it was when the stage last reported progress."""
+    seen: list[float] = []
+
+    class Watching(runner.Reporter):
+        def begin(self, node: Any, reason: str) -> Any:
+            def look(done: float, total: float, message: str = "") -> None:
+                with Ledger(Path(values["output"]) / "e/ledger.sqlite", read_only=True) as ledger:
+                    record = ledger.read("a", "scale", "staged")
+                assert record is not None
+                assert record.state == "running"
+                seen.append(record.seconds)
+
+            return look
+
+    run_scale = Scale.run
+
+    def slow(self: Scale, job: Job, progress: Any) -> StageReport:
+        time.sleep(0.05)
+        return run_scale(self, job, progress)
+
+    monkeypatch.setattr(Scale, "run", slow)
+    monkeypatch.setattr(runner, "RECORD_EVERY_S", 0.0)
+    run(TASK, ToyConfig.parse(values), reporter=Watching())
+    assert len(seen) == 1
+    assert seen[0] >= 0.05
+
+
+@pytest.mark.parametrize("broken", ["_move", "to_yaml"])
+def test_a_failure_to_publish_or_to_write_the_configuration_is_an_output_error(
+    values: dict[str, Any], monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    def refuse(*arguments: Any, **options: Any) -> Any:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, broken, refuse)
+        for _ in range(2):  # the second run meets it while it finishes publishing
+            with pytest.raises(OutputError, match="No space left on device"):
+                actions(values)
+    assert actions(values)["a: total"] == "made"
 
 
 def test_full_disk_is_an_output_error_and_can_be_resumed(
