@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from catena.segmentation.compiled import kernel
+from catena.compiled import kernel
 
 _ROUNDS = 8
 _STEPS = 8

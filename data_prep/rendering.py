@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from catena.segmentation.compiled import kernel
+from catena.compiled import kernel
 from data_prep.look import (
     ALONG,
     CRISTAE,

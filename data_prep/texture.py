@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from catena.segmentation.compiled import kernel
+from catena.compiled import kernel
 
 TILE = 64
 """Edge of the tile in lattice steps; a power of two, so that wrapping is a mask."""

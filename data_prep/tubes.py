@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from catena.segmentation.compiled import kernel
+from catena.compiled import kernel
 
 # Columns of a tube's row: what the inner loop needs lies together in memory. Start and axis take three each (z, y, x).
 START, AXIS, INVERSE_SQUARED_LENGTH, RADIUS, TAPER, OWNER = 0, 3, 6, 7, 8, 9

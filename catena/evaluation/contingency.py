@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Self
 
-import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from catena.compiled import kernel
 from catena.errors import DataError, GeometryError
 
 _SMALLEST_TABLE = 1 << 12
@@ -195,7 +195,7 @@ def _labels(values: ArrayLike, name: str) -> NDArray[np.uint64]:
     return np.ascontiguousarray(array, np.uint64)
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@kernel
 def _count(
     segmentation: NDArray[np.uint64],
     truth: NDArray[np.uint64],

@@ -12,7 +12,7 @@ import numpy as np
 from funlib.geometry import Coordinate
 from numpy.typing import NDArray
 
-from catena.segmentation.compiled import kernel
+from catena.compiled import kernel
 from catena.segmentation.distance import capped_squared_distance, voxel_edges
 
 STAY = 13

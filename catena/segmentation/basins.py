@@ -11,8 +11,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from catena.compiled import kernel
 from catena.segmentation.ascent import OUTSIDE, STAY
-from catena.segmentation.compiled import kernel
 from catena.segmentation.union_find import flatten, unite_lowest
 
 MEETING_REACH = 12

@@ -8,8 +8,8 @@ import numpy as np
 from funlib.geometry import Coordinate
 from numpy.typing import NDArray
 
+from catena.compiled import kernel
 from catena.errors import DataError, GeometryError
-from catena.segmentation.compiled import kernel
 
 _SHORT_RANGE = (Coordinate(-1, 0, 0), Coordinate(0, -1, 0), Coordinate(0, 0, -1))
 

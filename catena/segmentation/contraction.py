@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from catena.compiled import kernel
 from catena.errors import DataError
 from catena.segmentation.ascent import STAY
-from catena.segmentation.compiled import kernel
 from catena.segmentation.edges import EdgeStatistics
 from catena.segmentation.graph_index import check_ascending, rows_of
 from catena.segmentation.union_find import flatten, unite_pairs

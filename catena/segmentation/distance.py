@@ -14,8 +14,8 @@ import numpy as np
 from funlib.geometry import Coordinate
 from numpy.typing import NDArray
 
+from catena.compiled import kernel
 from catena.errors import GeometryError
-from catena.segmentation.compiled import kernel
 
 LARGEST_SQUARE = 2**24
 """Squares stay below this value: what float32, in which `edt` computes, holds exactly."""

@@ -10,9 +10,9 @@ import numpy as np
 from funlib.geometry import Coordinate
 from numpy.typing import NDArray
 
+from catena.compiled import kernel
 from catena.errors import GeometryError
 from catena.segmentation.boundary import quantise, short_range_channels
-from catena.segmentation.compiled import kernel
 from catena.segmentation.edge_table import find_row, rebuilt
 
 Box = tuple[slice, slice, slice]

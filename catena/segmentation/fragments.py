@@ -11,11 +11,11 @@ import numpy as np
 from funlib.geometry import Coordinate
 from numpy.typing import NDArray
 
+from catena.compiled import kernel
 from catena.errors import DataError, GeometryError
 from catena.segmentation.ascent import STAY, ascent_field, field_reach, steepest_neighbours
 from catena.segmentation.basins import MEETING_REACH, label_basins
 from catena.segmentation.boundary import foreground, quantise, short_range_channels
-from catena.segmentation.compiled import kernel
 from catena.segmentation.config import FragmentsConfig
 from catena.segmentation.distance import squared_distance, voxel_edges
 from catena.segmentation.growth import growth_reach, spread, ways_inside

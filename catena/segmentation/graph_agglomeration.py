@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from catena.compiled import kernel
 from catena.errors import DataError
-from catena.segmentation.compiled import kernel
 from catena.segmentation.config import parse_merge_function
 from catena.segmentation.contraction import ContractedGraph, contract
 from catena.segmentation.edge_queue import pop, push

@@ -10,8 +10,8 @@ import numpy as np
 from funlib.geometry import Coordinate
 from numpy.typing import NDArray
 
+from catena.compiled import kernel
 from catena.segmentation.ascent import OUTSIDE, STAY
-from catena.segmentation.compiled import kernel
 from catena.segmentation.distance import capped_squared_distance, voxel_edges
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from catena.compiled import kernel
 from catena.errors import ConfigError, DataError
-from catena.segmentation.compiled import kernel
 from catena.segmentation.graph_index import check_ascending, rows_of
 from catena.segmentation.union_find import flatten, unite_pairs
 

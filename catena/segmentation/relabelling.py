@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from catena.compiled import kernel
 from catena.errors import DataError
-from catena.segmentation.compiled import kernel
 from catena.segmentation.graph_index import check_ascending
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from catena.segmentation.compiled import kernel
+from catena.compiled import kernel
 
 LEVELS_PER_EDGE = 16
 """Distances are rounded to this fraction of the smallest voxel edge before flooding."""

@@ -1,4 +1,4 @@
-"""The one way kernels of this package are compiled."""
+"""The one way kernels are compiled."""
 
 from __future__ import annotations
 
