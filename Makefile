@@ -31,7 +31,7 @@ demo-isotropic: install
 	$(BIN)/catena run configs/local_shape_descriptors/demo.yaml
 
 demo-anisotropic: install
-	$(BIN)/catena synthesise $(DEMO)/anisotropic.zarr --shape 48,256,256 --voxel-size 40,8,8 --seed 2
+	$(BIN)/catena synthesise $(DEMO)/anisotropic.zarr --shape 48,256,256 --voxel-size 40,8,8 --calibre 1.2 --seed 4
 	$(BIN)/catena run configs/local_shape_descriptors/demo_anisotropic.yaml
 
 test: dev  ## Run all tests

@@ -96,6 +96,7 @@ class VolumeConfig(Config):
     labels_mask: Path_ | None = Field(None, description="non-zero where `labels` are ground truth")
     background_labelled: bool = Field(False, description="label 0 is ground truth too (not merely unlabelled)")
     voxel_size_nm: tuple[Any, Any, Any] | None = Field(None, description="for data that do not carry one")
+    mask: Path_ | None = Field(None, description="nothing is segmented where this array is 0")
     roi: RegionConfig | None = Field(None, description="part to process; everything if not given")
     regions: dict[str, RegionConfig] = Field(default_factory=dict, description="train, validation, test")
     references: dict[Name, Path_] = Field(
@@ -127,7 +128,11 @@ class VolumeConfig(Config):
     def process_roi(self) -> Roi:
         """Return the world region to process."""
         grid = self.grid()
-        return grid.roi if self.roi is None else self.roi.roi(grid, "roi")
+        if self.roi is not None:
+            return self.roi.roi(grid, "roi")
+        if self.inputs.affinities is None:
+            return grid.roi
+        return grid.roi.intersect(self.open("affinities").in_units(grid.units_per_nm).roi)
 
     def region_roi(self, name: str) -> Roi:
         """Return a named region in world units."""
@@ -178,15 +183,25 @@ def check_volume(volume: VolumeConfig, name: str) -> None:
     others: Mapping[str, str | None] = {
         "labels": volume.labels,
         "labels_mask": volume.labels_mask,
+        "mask": volume.mask,
         "inputs.affinities": volume.inputs.affinities,
         **{f"references.{key}": path for key, path in volume.references.items()},
     }
     for key, path in others.items():
         if path is not None:
             _check_same_grid(grid, open_array(path, voxel_size_nm=volume.voxel_size_nm), f"volumes.{name}.{key}")
+    processed = volume.process_roi()
+    if volume.inputs.affinities is not None:
+        covered = volume.open("affinities").in_units(grid.units_per_nm).roi
+        if not covered.contains(processed):
+            raise GeometryError(f"volumes.{name}.roi {processed} reaches beyond the affinities, which cover {covered}")
     for region in volume.regions:
-        volume.region_roi(region)
-    volume.process_roi()
+        roi = volume.region_roi(region)
+        if region != "train" and not processed.contains(roi):
+            raise GeometryError(
+                f"volumes.{name}: regions.{region} {roi} is to be scored, but only {processed} is processed; make one "
+                "of them fit the other"
+            )
 
 
 def _check_same_grid(grid: Array, other: Array, where: str) -> None:

@@ -22,10 +22,10 @@ from catena.segmentation import (
     forced_edges,
     owned_edges,
 )
-from catena.task import Input, Job, Made, Output, Progress, input_path
+from catena.task import Input, Job, Made, Output, Progress
 from local_shape_descriptors.config import LocalShapeDescriptorsConfig
-from local_shape_descriptors.fragments import affinities_input, settings_of
-from local_shape_descriptors.geometry import block_slices, fragment_grid, volume_geometry
+from local_shape_descriptors.fragments import affinities_input, has_affinities, settings_of
+from local_shape_descriptors.geometry import block_slices, fragment_grid, open_input, volume_geometry
 from local_shape_descriptors.graph import open_graph
 
 Settings = LocalShapeDescriptorsConfig
@@ -69,6 +69,10 @@ class AgglomerateStage(BlockwiseStage):
     """Gather the contacts of fragments block by block, then merge: over the whole graph, or in each block."""
 
     name, version = "agglomerate", 1
+
+    def applies(self, config: Settings, volume: str) -> bool:
+        """Only where there are affinities."""
+        return has_affinities(config, volume)
 
     def inputs(self, config: Settings, volume: str) -> Mapping[str, Input]:
         """Return affinities, fragments and their table."""
@@ -118,8 +122,8 @@ class AgglomerateStage(BlockwiseStage):
         """Open everything and return the work of one block."""
         config = settings_of(job)
         geometry, grid = volume_geometry(config, job.volume), self.grid(config, job.volume)
-        affinities = geometry.open(input_path(job, "affinities"))
-        fragments = geometry.open(input_path(job, "fragments"))
+        affinities = open_input(job, "affinities", geometry)
+        fragments = open_input(job, "fragments", geometry)
         offsets = affinities.affinity_offsets
         store = open_graph(config, job.volume)
         tables = {name: job.table(output) for name, output in self.outputs(config, job.volume).items()}

@@ -99,7 +99,6 @@ class FragmentsStageConfig(FragmentsConfig):
         None,
         description="Voxels z, y, x of a block, also of agglomeration and segmentation. Default: from the voxel size.",
     )
-    mask: Path_ | None = Field(None, description="Fragments are made only where this array (grid of raw) is not 0.")
 
 
 class AgglomerateStageConfig(AgglomerateConfig):

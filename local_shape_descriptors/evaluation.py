@@ -15,7 +15,14 @@ from catena.segmentation import Segmentation, segment
 from catena.task import Given, Input, Job, Made, Output, Progress, Stage, StageReport, input_path
 from local_shape_descriptors.config import LocalShapeDescriptorsConfig
 from local_shape_descriptors.fragments import has_affinities, settings_of
-from local_shape_descriptors.lookup_tables import LookupTables, tables_path, threshold_of, threshold_source
+from local_shape_descriptors.geometry import open_input
+from local_shape_descriptors.lookup_tables import (
+    LookupTables,
+    given_threshold,
+    tables_path,
+    threshold_of,
+    threshold_source,
+)
 from local_shape_descriptors.scoring import Truth, count, truth_inputs
 
 Settings = LocalShapeDescriptorsConfig
@@ -39,7 +46,10 @@ class EvaluateStage(Stage):
             "fragments": Made("fragments", "fragments", volume),
             "lookup_tables": Made("lookup_tables", "lookup_tables", volume),
             **truth_inputs(config, volume),
-            **{f"references.{name}": Given(path) for name, path in settings.references.items()},
+            **{
+                f"references.{name}": Given(path, voxel_size_nm=settings.voxel_size_nm)
+                for name, path in settings.references.items()
+            },
         }
         threshold = threshold_source(config, volume)
         if threshold is not None:
@@ -60,9 +70,9 @@ class EvaluateStage(Stage):
             "regions": {name: regions[name].model_dump(mode="json") for name in scored_regions(config, volume)},
         }
         if threshold_source(config, volume) is None:
-            values["threshold"] = config.segmentation.threshold or config.segmentation.default_threshold
+            values["threshold"] = given_threshold(config)
         if config.evaluate.baseline:
-            values["fragments"] = config.fragments.model_dump(mode="json", exclude={"block_shape_vox", "mask"})
+            values["fragments"] = config.fragments.model_dump(mode="json", exclude={"block_shape_vox"})
             values["agglomerate"] = config.agglomerate.model_dump(mode="json", exclude={"store", "block_context"})
         return values
 
@@ -82,8 +92,8 @@ class EvaluateStage(Stage):
         for number, region in enumerate(regions):
             truth = Truth(config, job.volume, region)
             sweeps[region], flat = score_region(job, truth, tables, threshold, baseline.get(region))
-            found = reference_scores(config, job.volume, truth)
-            references = {name: each["one_object"] for name, each in found.items()}
+            found = reference_scores(job, truth)
+            references = {name: each[config.evaluate.zeros] for name, each in found.items()}
             shared = scores_on_labelled_voxels(job, truth, tables, threshold)
             metrics[region] = {**flat, **shared, **flat_references(found), "threshold_origin": origin}
             progress(number + 1, len(regions))
@@ -111,7 +121,7 @@ def score_region(
 ) -> tuple[Sweep, dict[str, Any]]:
     """Return the sweep of a region and its flat figures, under every policy for zeros."""
     config = settings_of(job)
-    fragments = truth.geometry.open(input_path(job, "fragments"))
+    fragments = open_input(job, "fragments", truth.geometry)
     segments = tables.at(threshold)
     flat: dict[str, Any] = {}
     sweep: Sweep | None = None
@@ -142,19 +152,20 @@ def flat_scores(scores: Scores, prefix: str) -> dict[str, float]:
 def scores_on_labelled_voxels(job: Job, truth: Truth, tables: LookupTables, threshold: float) -> dict[str, float]:
     """Score ours on the voxels that each reference labels, to compare it with ``reference_<name>_common``."""
     config = settings_of(job)
-    fragments = truth.geometry.open(input_path(job, "fragments"))
+    fragments = open_input(job, "fragments", truth.geometry)
     flat: dict[str, float] = {}
-    for name, path in config.volume(job.volume).references.items():
-        counts = count(fragments, truth, "common", reference=truth.geometry.open(path))
+    for name in config.volume(job.volume).references:
+        reference = open_input(job, f"references.{name}", truth.geometry)
+        counts = count(fragments, truth, "common", reference=reference)
         flat |= flat_scores(score(counts.relabelled(tables.ids, tables.at(threshold))), f"common_{name}")
     return flat
 
 
-def reference_scores(config: Settings, volume: str, truth: Truth) -> dict[str, dict[str, Scores]]:
+def reference_scores(job: Job, truth: Truth) -> dict[str, dict[str, Scores]]:
     """Score other segmentations of the volume on a region, under every policy for zeros."""
     found: dict[str, dict[str, Scores]] = {}
-    for name, path in config.volume(volume).references.items():
-        array = truth.geometry.open(path)
+    for name in settings_of(job).volume(job.volume).references:
+        array = open_input(job, f"references.{name}", truth.geometry)
         found[name] = {
             policy: score(count(array, truth, policy, reference=array if policy == "common" else None))
             for policy in ZERO_POLICIES

@@ -9,16 +9,17 @@ import numpy as np
 from funlib.geometry import Coordinate, Roi
 from numpy.typing import NDArray
 
-from catena.arrays import Array, open_array
+from catena.arrays import Array
 from catena.blockwise.blocks import Block, BlockGrid
 from catena.blockwise.execution import ExecutionConfig
 from catena.blockwise.faults import fault_point
+from catena.blockwise.masks import skip_mask_from_array
 from catena.blockwise.stage import BlockFunction, BlockwiseStage, keep_or_create
 from catena.graphs import TableSchema
 from catena.segmentation import extract_fragments, fragment_context
-from catena.task import Given, Input, Job, Made, Output, input_path
+from catena.task import Given, Input, Job, Made, Output
 from local_shape_descriptors.config import LocalShapeDescriptorsConfig
-from local_shape_descriptors.geometry import VolumeGeometry, block_slices, fragment_grid, volume_geometry
+from local_shape_descriptors.geometry import VolumeGeometry, block_slices, fragment_grid, open_input, volume_geometry
 from local_shape_descriptors.graph import open_graph
 
 Settings = LocalShapeDescriptorsConfig
@@ -64,8 +65,9 @@ class FragmentsStage(BlockwiseStage):
     def inputs(self, config: Settings, volume: str) -> Mapping[str, Input]:
         """Return the affinities, and the mask if there is one."""
         inputs: dict[str, Input] = {"affinities": affinities_input(config, volume)}
-        if config.fragments.mask is not None:
-            inputs["mask"] = Given(config.fragments.mask)
+        settings = config.volume(volume)
+        if settings.mask is not None:
+            inputs["mask"] = Given(settings.mask, voxel_size_nm=settings.voxel_size_nm)
         return inputs
 
     def outputs(self, config: Settings, volume: str) -> Mapping[str, Output]:
@@ -76,7 +78,7 @@ class FragmentsStage(BlockwiseStage):
         """Return the method's settings and the blocks: ids depend on them."""
         geometry = volume_geometry(config, volume)
         shape = fragment_grid(config, geometry, Coordinate(0, 0, 0)).block_shape_vox
-        values = config.fragments.model_dump(mode="json", exclude={"mask", "block_shape_vox"})
+        values = config.fragments.model_dump(mode="json", exclude={"block_shape_vox"})
         return {"fragments": {**values, "block_shape_vox": list(shape)}, "roi": repr(geometry.roi)}
 
     def execution(self, config: Settings) -> ExecutionConfig:
@@ -88,17 +90,24 @@ class FragmentsStage(BlockwiseStage):
         geometry = volume_geometry(config, volume)
         return fragment_grid(config, geometry, fragment_context(config.fragments, geometry.voxel_size))
 
+    def skip(self, job: Job, grid: BlockGrid) -> NDArray[np.bool_] | None:
+        """Skip blocks that the mask leaves nothing of."""
+        if "mask" not in job.inputs:
+            return None
+        return skip_mask_from_array(grid, open_input(job, "mask", volume_geometry(settings_of(job), job.volume)))
+
     def prepare(self, job: Job, grid: BlockGrid) -> None:
         """Create the array and the table."""
-        outputs = self.outputs(settings_of(job), job.volume)
-        _ = open_array(input_path(job, "affinities")).affinity_offsets  # refused here rather than in every worker
+        config = settings_of(job)
+        outputs, geometry = self.outputs(config, job.volume), volume_geometry(config, job.volume)
+        _ = open_input(job, "affinities", geometry).affinity_offsets  # refused here rather than in every worker
         keep_or_create(
             job.staged(outputs["fragments"]),
             roi=grid.roi,
             voxel_size=grid.voxel_size,
             dtype="uint64",
             chunk_shape_vox=chunk_shape(grid),
-            units_per_nm=volume_geometry(settings_of(job), job.volume).units_per_nm,
+            units_per_nm=geometry.units_per_nm,
         )
         with open_graph(settings_of(job), job.volume) as store:
             store.create(job.table(outputs["nodes"]), NODES)
@@ -108,8 +117,8 @@ class FragmentsStage(BlockwiseStage):
         config = settings_of(job)
         geometry, grid = volume_geometry(config, job.volume), self.grid(config, job.volume)
         outputs = self.outputs(config, job.volume)
-        affinities = geometry.open(input_path(job, "affinities"))
-        mask = geometry.open(input_path(job, "mask")) if "mask" in job.inputs else None
+        affinities = open_input(job, "affinities", geometry)
+        mask = open_input(job, "mask", geometry) if "mask" in job.inputs else None
         target = geometry.open(str(job.staged(outputs["fragments"])), "r+")
         store, table = open_graph(config, job.volume), job.table(outputs["nodes"])
         offsets = affinities.affinity_offsets

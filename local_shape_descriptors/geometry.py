@@ -8,6 +8,7 @@ from funlib.geometry import Coordinate, Roi
 
 from catena.arrays import Array, open_array
 from catena.blockwise.blocks import BlockGrid
+from catena.task import Given, Job, input_path
 from local_shape_descriptors.config import LocalShapeDescriptorsConfig, block_shape
 
 
@@ -38,6 +39,14 @@ class VolumeGeometry:
         """Open an array in this geometry's world units."""
         array = open_array(path, mode="r+" if mode == "r+" else "r", voxel_size_nm=voxel_size_nm)
         return array.in_units(self.units_per_nm)
+
+
+def open_input(job: Job, name: str, geometry: VolumeGeometry) -> Array:
+    """Open an array among a job's inputs in a geometry's world units; a voxel size that was configured holds."""
+    source = job.inputs[name]
+    return geometry.open(
+        input_path(job, name), voxel_size_nm=source.voxel_size_nm if isinstance(source, Given) else None
+    )
 
 
 def volume_geometry(config: LocalShapeDescriptorsConfig, volume: str) -> VolumeGeometry:

@@ -18,7 +18,7 @@ from catena.segmentation import lookup_tables
 from catena.task import Input, Job, Made, Output, Progress, Stage, StageReport, input_path
 from local_shape_descriptors.agglomeration import edges_table
 from local_shape_descriptors.config import LocalShapeDescriptorsConfig
-from local_shape_descriptors.fragments import settings_of
+from local_shape_descriptors.fragments import has_affinities, settings_of
 from local_shape_descriptors.graph import open_graph
 from local_shape_descriptors.scoring import count_fragments, truth_inputs
 
@@ -78,6 +78,10 @@ class LookupTablesStage(Stage):
     """Turn merge scores into lookup tables; choose the threshold on the validation region."""
 
     name, version = "lookup_tables", 1
+
+    def applies(self, config: Settings, volume: str) -> bool:
+        """Only where there are affinities."""
+        return has_affinities(config, volume)
 
     def inputs(self, config: Settings, volume: str) -> Mapping[str, Input]:
         """Return the graph, and fragments and truth where a validation region has them."""
@@ -146,10 +150,16 @@ def threshold_source(config: Settings, volume: str) -> Input | None:
     """Return what decides the threshold of `volume` when the configuration does not: a validated volume's choice."""
     if config.segmentation.threshold is not None:
         return None
-    validated = config.scored_with("validation")
+    validated = [name for name in config.scored_with("validation") if has_affinities(config, name)]
     if not validated:
         return None
     return Made("lookup_tables", "threshold", volume if volume in validated else validated[0])
+
+
+def given_threshold(config: Settings) -> float:
+    """Return the threshold where no validation chooses it: configured, or the default."""
+    given = config.segmentation.threshold
+    return config.segmentation.default_threshold if given is None else given
 
 
 def threshold_of(job: Job) -> tuple[float, str]:

@@ -94,8 +94,20 @@ def open_predictor(checkpoint: Path, config: LocalShapeDescriptorsConfig) -> Pre
             f"{checkpoint} predicts {_describe(found)}, but model.type {config.model.type} with this neighbourhood "
             f"predicts {_describe(expected)}; change model.type or model.neighbourhood, or take another checkpoint"
         )
+    trained = _neighbourhood_of(loaded.metadata)
+    if trained is not None and trained != [list(each) for each in config.model.neighbourhood]:
+        raise ConfigError(
+            f"{checkpoint} was trained with model.neighbourhood {trained}, this experiment says "
+            f"{[list(each) for each in config.model.neighbourhood]}; give it the one it was trained with"
+        )
     device = default_device()
     return Predictor(loaded.network, device=device, precision=prediction_precision(config, device))
+
+
+def _neighbourhood_of(metadata: dict[str, Any]) -> list[list[int]] | None:
+    """Return the affinity offsets that a checkpoint says it was trained with, if it says so."""
+    found = metadata.get("user_config", {}).get("model", {}).get("neighbourhood")
+    return None if found is None else [[int(n) for n in each] for each in found]
 
 
 def _describe(heads: dict[str, int]) -> str:

@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 from funlib.geometry import Coordinate, Roi
 
-from catena.arrays import Array
-from catena.task import Given, Input, Job, Made, Output, Progress, Stage, StageReport, input_path
+from catena.task import Given, Input, Job, Made, Output, Progress, Stage, StageReport
 from catena.viewing.kinds import Kind
 from local_shape_descriptors.config import LocalShapeDescriptorsConfig
 from local_shape_descriptors.fragments import affinities_input, has_affinities, settings_of
-from local_shape_descriptors.geometry import VolumeGeometry, volume_geometry
+from local_shape_descriptors.geometry import open_input, volume_geometry
 
 Settings = LocalShapeDescriptorsConfig
 TITLES = {
@@ -67,7 +66,7 @@ class PreviewStage(Stage):
 
         config = settings_of(job)
         geometry, roi = volume_geometry(config, job.volume), preview_roi(config, job.volume)
-        arrays = open_inputs(job, geometry)
+        arrays = {name: open_input(job, name, geometry) for name in job.inputs}
         panels = {TITLES[name]: read_planes(array, roi) for name, array in arrays.items()}
         write_preview(
             job.staged(self.outputs(config, job.volume)["preview"]),
@@ -80,16 +79,6 @@ class PreviewStage(Stage):
         )
         progress(1, 1)
         return StageReport()
-
-
-def open_inputs(job: Job, geometry: VolumeGeometry) -> dict[str, Array]:
-    """Open all arrays among a job's inputs."""
-    return {name: geometry.open(input_path(job, name), voxel_size_nm=_size(job, name)) for name in job.inputs}
-
-
-def _size(job: Job, name: str) -> tuple[Any, Any, Any] | None:
-    source = job.inputs[name]
-    return source.voxel_size_nm if isinstance(source, Given) else None
 
 
 def preview_roi(config: Settings, volume: str) -> Roi:

@@ -35,14 +35,16 @@ def truth_inputs(config: Settings, volume: str) -> dict[str, Input]:
 class Truth:
     """Ground truth of one region: labels, 0 where there is none or where a label is too small to count."""
 
-    def __init__(self, config: Settings, volume: str, region: str) -> None:
+    def __init__(self, config: Settings, volume: str, region: str, minimum_voxels: int | None = None) -> None:
         settings = config.volume(volume)
         self.geometry = volume_geometry(config, volume)
-        self.roi = settings.region_roi(region).intersect(self.geometry.roi)
+        self.roi = settings.region_roi(region)
         self.labels = self.geometry.open(str(settings.labels), voxel_size_nm=settings.voxel_size_nm)
         mask = settings.labels_mask
         self.mask = None if mask is None else self.geometry.open(mask, voxel_size_nm=settings.voxel_size_nm)
-        self._small = self._find_small(config.evaluate.minimum_label_voxels)
+        self._small = self._find_small(
+            config.evaluate.minimum_label_voxels if minimum_voxels is None else minimum_voxels
+        )
         self._where = f"volumes.{volume}: region {region}"
 
     def read(self, roi: Roi) -> NDArray[np.uint64]:

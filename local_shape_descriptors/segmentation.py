@@ -15,8 +15,14 @@ from catena.segmentation import relabel
 from catena.task import Input, Job, Made, Output, Progress, input_path
 from local_shape_descriptors.config import LocalShapeDescriptorsConfig
 from local_shape_descriptors.fragments import chunk_shape, has_affinities, settings_of
-from local_shape_descriptors.geometry import fragment_grid, volume_geometry
-from local_shape_descriptors.lookup_tables import LookupTables, tables_path, threshold_of, threshold_source
+from local_shape_descriptors.geometry import fragment_grid, open_input, volume_geometry
+from local_shape_descriptors.lookup_tables import (
+    LookupTables,
+    given_threshold,
+    tables_path,
+    threshold_of,
+    threshold_source,
+)
 
 Settings = LocalShapeDescriptorsConfig
 
@@ -47,8 +53,7 @@ class SegmentationStage(BlockwiseStage):
         """Return the threshold, as far as it is configured."""
         if threshold_source(config, volume) is not None:
             return {}
-        given = config.segmentation.threshold
-        return {"segmentation": {"threshold": config.segmentation.default_threshold if given is None else given}}
+        return {"segmentation": {"threshold": given_threshold(config)}}
 
     def execution(self, config: Settings) -> ExecutionConfig:
         """Return where the blocks run."""
@@ -76,7 +81,7 @@ class SegmentationStage(BlockwiseStage):
         """Load the lookup table once and return the work of one block."""
         config = settings_of(job)
         geometry = volume_geometry(config, job.volume)
-        fragments = geometry.open(input_path(job, "fragments"))
+        fragments = open_input(job, "fragments", geometry)
         target = geometry.open(str(job.staged(self.outputs(config, job.volume)["segmentation"])), "r+")
         tables = LookupTables.load(tables_path(config, input_path(job, "lookup_tables")))
         segments = tables.at(threshold_of(job)[0])

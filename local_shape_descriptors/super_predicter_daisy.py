@@ -59,6 +59,7 @@ class PredictStage(BlockwiseStage):
                 "block_shape_vox": list(self._block_shape(config, volume)),
             },
             "heads": list(config.model.heads),
+            "neighbourhood": [list(each) for each in config.model.neighbourhood],
             "roi": repr(geometry.roi),
         }
 

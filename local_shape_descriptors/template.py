@@ -6,7 +6,7 @@ import numpy as np
 from funlib.geometry import Coordinate
 
 from catena.arrays import Array, open_array
-from catena.nodes.augment_config import AugmentConfig, is_anisotropic
+from catena.nodes.augment_config import AugmentConfig, DeformConfig, is_anisotropic
 from local_shape_descriptors.config import ModelConfig, default_block_shape
 
 TEMPLATE = """\
@@ -91,8 +91,7 @@ def template(*, raw: str, labels: str | None = None, name: str = "experiment") -
     sections = is_anisotropic(array.voxel_size)
     augment = AugmentConfig().resolved(array.voxel_size)
     model = ModelConfig()
-    deform = augment.deform
-    assert deform is not None
+    deform = augment.deform or DeformConfig(probability=0)
     block = Coordinate(np.minimum(default_block_shape(array.voxel_size), array.shape_vox))
     return TEMPLATE.format(
         raw=raw,

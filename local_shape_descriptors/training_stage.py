@@ -27,14 +27,14 @@ class TrainStage(Stage):
 
     def inputs(self, config: Settings, volume: str) -> Mapping[str, Input]:
         """Return raw, labels and masks of all volumes to train or validate on."""
-        training = config.scored_with("train")
+        training = trained_on(config, "train")
         if not training:
             raise ConfigError(
                 "nothing to train on: no volume has labels and a region 'train'. Add them, or name a trained network "
                 "in inputs.checkpoint"
             )
         inputs: dict[str, Input] = {}
-        for name in dict.fromkeys(training + config.scored_with("validation")):
+        for name in dict.fromkeys(training + trained_on(config, "validation")):
             settings = config.volume(name)
             for key in ("raw", "labels", "labels_mask"):
                 path = getattr(settings, key)
@@ -53,16 +53,21 @@ class TrainStage(Stage):
     def settings(self, config: Settings, volume: str) -> Mapping[str, Any]:
         """Return all that the weights depend on; validation segments with fixed settings, which do not enter."""
         regions = {
-            region: {name: config.volume(name).regions[region].model_dump(mode="json") for name in sorted(names)}
+            region: {name: config.volume(name).regions[region].model_dump(mode="json") for name in names}
             for region in ("train", "validation")
-            if (names := config.scored_with(region))
+            if (names := trained_on(config, region))
         }
+        volumes = [  # in order: which volume a crop is drawn from depends on it
+            [name, config.volume(name).background_labelled, config.volume(name).weight]
+            for name in trained_on(config, "train")
+        ]
         return {
             "seed": config.seed,
             "model": config.model.model_dump(mode="json"),
             "augment": config.augment.model_dump(mode="json"),
             "train": config.train.model_dump(mode="json"),
             "regions": regions,
+            "volumes": volumes,
         }
 
     def run(self, job: Job, progress: Progress) -> StageReport:
@@ -96,18 +101,21 @@ class TrainStage(Stage):
         )
 
 
+def trained_on(config: Settings, region: str) -> list[str]:
+    """Return the volumes with raw and labels in `region`."""
+    return [name for name in config.scored_with(region) if config.volume(name).raw is not None]
+
+
 def training_volumes(config: Settings) -> list[TrainingVolume]:
     """Return the ground truth to train on: the training region of every volume that has labels there."""
     from local_shape_descriptors.trainer import TrainingVolume
 
     volumes = []
-    for name in config.scored_with("train"):
+    for name in trained_on(config, "train"):
         settings = config.volume(name)
-        if settings.raw is None:
-            raise ConfigError(f"volumes.{name} has a training region but no raw")
         volumes.append(
             TrainingVolume(
-                settings.raw,
+                str(settings.raw),
                 str(settings.labels),
                 settings.labels_mask,
                 region=settings.region_roi("train"),
@@ -126,7 +134,7 @@ def validation(config: Settings) -> Validate | None:
     Every region is predicted with the real context around it and segmented in memory at all
     thresholds; the figures are means over the regions, each at its own best threshold.
     """
-    names = config.scored_with("validation")
+    names = trained_on(config, "validation")
     if not names:
         return None
 

@@ -27,7 +27,7 @@ def score_network(config: LocalShapeDescriptorsConfig, volume: str, network: Net
         without affinities gets ``voi_sum`` = mean squared error of its descriptors instead, which is
         what there is to choose by.
     """
-    truth = Truth(config, volume, "validation")
+    truth = Truth(config, volume, "validation", minimum_voxels=0)
     geometry = truth.geometry
     device = next(network.parameters()).device
     predictor = Predictor(network, device=device, precision=fast_precision(str(device)))

@@ -106,6 +106,27 @@ def test_region_outside_the_data(settings: dict[str, Any], phantom: dict[str, An
         run_all(settings)
 
 
+def test_scored_region_outside_what_is_processed(settings: dict[str, Any], phantom: dict[str, Any]) -> None:
+    phantom["roi"] = {"z": [0, 40]}
+    with pytest.raises(GeometryError, match=r"regions\.test .* to be scored, but only"):
+        run_all(settings)
+
+
+def test_roi_beyond_given_affinities(settings: dict[str, Any], phantom: dict[str, Any], tmp_path: Path) -> None:
+    offsets = {"offsets": [[-1, 0, 0], [0, -1, 0], [0, 0, -1]]}
+    small = write(tmp_path / "a.zarr/affs", np.zeros((3, 32, 32, 32), np.uint8), channels=3, attributes=offsets)
+    settings["inputs"]["affinities"] = small
+    phantom["roi"] = {"z": [0, 48]}
+    with pytest.raises(GeometryError, match="reaches beyond the affinities"):
+        run_all(settings)
+
+
+def test_mask_on_another_grid(settings: dict[str, Any], phantom: dict[str, Any], tmp_path: Path) -> None:
+    phantom["mask"] = write(tmp_path / "a.zarr/mask", np.ones(SHAPE, np.uint8), offset=4)
+    with pytest.raises(GeometryError, match=r"phantom\.mask: .* not on the voxel grid"):
+        run_all(settings)
+
+
 def test_roi_between_voxels(settings: dict[str, Any], phantom: dict[str, Any]) -> None:
     phantom["roi"] = {"z_nm": [4, 100]}
     with pytest.raises(GeometryError, match="not on the voxel grid"):
@@ -198,6 +219,15 @@ def test_checkpoint_of_another_model(training: dict[str, Any], em: dict[str, str
     (tmp_path / "no.pt").write_text("not a checkpoint")
     settings["inputs"] = {"checkpoint": str(tmp_path / "no.pt")}
     with pytest.raises(DataError, match="not a checkpoint"):
+        run_all(settings)
+
+
+def test_checkpoint_of_another_neighbourhood(training: dict[str, Any]) -> None:
+    run_all(training, last="train")
+    checkpoint = Path(training["output"]) / "e/checkpoints/best.pt"
+    settings = {**training, "experiment": "f", "inputs": {"checkpoint": str(checkpoint)}}
+    settings["model"] = {**training["model"], "neighbourhood": [[-1, 0, 0], [0, -1, 0], [0, 0, -2]]}
+    with pytest.raises(ConfigError, match=r"trained with model\.neighbourhood"):
         run_all(settings)
 
 

@@ -141,6 +141,38 @@ def test_part_of_a_volume_is_processed(settings: dict[str, Any]) -> None:
     assert (array.read() > 0).mean() > 0.9
 
 
+def test_affinities_smaller_than_raw_are_processed_where_they_are(
+    settings: dict[str, Any], em: dict[str, str], tmp_path: Path
+) -> None:
+    whole = open_array(em["affinities"])
+    part = Roi((32, 32, 32), (320, 320, 320))
+    array = create_array(
+        tmp_path / "a.zarr/affs",
+        roi=part,
+        voxel_size=whole.voxel_size,
+        dtype="uint8",
+        chunk_shape_vox=Coordinate(16, 16, 16),
+        channels=3,
+        attributes={"offsets": whole.attributes["offsets"]},
+    )
+    array.write(part, whole.read(part))
+    settings["volumes"] = {"phantom": {"raw": em["raw"]}}
+    settings["inputs"] = {"affinities": array.path}
+    run_all(settings)
+    assert open_array(folder(settings) / "volume.zarr/volumes/segmentation").roi == part
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("background_labelled", True), ("weight", 2.0), ("regions", {"train": {"z": [0, 20]}})],
+)
+def test_training_settings_hold_what_changes_the_weights(settings: dict[str, Any], key: str, value: object) -> None:
+    stage = TASK.stage("train")
+    before = stage.settings(LocalShapeDescriptorsConfig.parse(settings), "")
+    settings["volumes"]["phantom"][key] = value
+    assert stage.settings(LocalShapeDescriptorsConfig.parse(settings), "") != before
+
+
 def test_sections_are_segmented_one_by_one_where_they_are_thick(settings: dict[str, Any], em: dict[str, str]) -> None:
     settings["fragments"]["per_section"] = True
     settings["segmentation"] = {"threshold": 0.5}
@@ -158,7 +190,7 @@ def test_sections_are_segmented_one_by_one_where_they_are_thick(settings: dict[s
 def test_fragments_stay_inside_a_mask(settings: dict[str, Any], em: dict[str, str], tmp_path: Path) -> None:
     mask = np.ones(open_array(em["raw"]).shape_vox, np.uint8)
     mask[:, :20] = 0
-    settings["fragments"]["mask"] = write(tmp_path / "mask.zarr/mask", mask)
+    settings["volumes"]["phantom"]["mask"] = write(tmp_path / "mask.zarr/mask", mask)
     settings["segmentation"] = {"threshold": 0.5}
     run_all(settings, last="segmentation")
     assert not segmentation(settings)[:, :20].any()
