@@ -138,11 +138,13 @@ def train(
             if validated or last or stop.signal or run.iteration % execution.checkpoint_every == 0:
                 log.flush()
                 run.save()
-            if stop.signal and not last:
-                raise KeyboardInterrupt(
-                    f"training stopped by {stop.signal.name} after iteration {run.iteration} of {config.iterations}; "
-                    "a checkpoint is written, and the next run goes on from it"
-                )
+            if stop.signal:
+                break
+    if stop.signal:  # in the last iteration too: what follows training must not begin
+        raise KeyboardInterrupt(
+            f"training stopped by {stop.signal.name} after iteration {run.iteration} of {config.iterations}; "
+            "a checkpoint is written, and the next run goes on from it"
+        )
     return run.result()
 
 

@@ -112,7 +112,7 @@ def test_validation_leaves_training_as_it_would_be_without(tmp_path, unbroken):
     assert_identical(tmp_path, unbroken)
 
 
-@pytest.mark.parametrize("stop_after", [3, 11])
+@pytest.mark.parametrize("stop_after", [3, 11, ITERATIONS])
 def test_continuing_equals_an_unbroken_run_whatever_the_workers(tmp_path, unbroken, stop_after):
     def stop(done: float, total: float, message: str = "") -> None:
         if done == stop_after:
