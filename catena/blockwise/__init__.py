@@ -1,7 +1,7 @@
 """Stages that work block by block: grid, workers, launchers, status."""
 
 from catena.blockwise.blocks import Block, BlockGrid
-from catena.blockwise.execution import ExecutionConfig, ExecutionConfigs
+from catena.blockwise.execution import ExecutionConfig
 from catena.blockwise.failures import BlockFailure
 from catena.blockwise.faults import fault_point
 from catena.blockwise.job import ProcessBlock, WorkerSpec
@@ -18,7 +18,6 @@ __all__ = [
     "BlockwiseReport",
     "BlockwiseStatus",
     "ExecutionConfig",
-    "ExecutionConfigs",
     "FailedBlocksError",
     "ProcessBlock",
     "WorkerSpec",

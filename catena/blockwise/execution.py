@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from catena.config import Config
 
@@ -33,28 +32,3 @@ class ExecutionConfig(Config):
     host: str | None = Field(
         None, description="Address of this machine that workers connect to; only launchers that span hosts need it."
     )
-
-
-class ExecutionConfigs(Config):
-    """The section `execution`: a `default`, and for any stage what differs from it.
-
-    >>> configs = ExecutionConfigs.parse({"default": {"workers": 4}, "predict": {"timeout_s": 60}})
-    >>> configs.for_stage("predict").workers, configs.for_stage("fragments").timeout_s
-    (4, 3600.0)
-    """
-
-    model_config = ConfigDict(extra="allow")
-    __pydantic_extra__: dict[str, ExecutionConfig] = Field(init=False)
-
-    default: ExecutionConfig = Field(default_factory=ExecutionConfig, description="What holds for every stage.")
-
-    def for_stage(self, stage: str) -> ExecutionConfig:
-        """Return the settings of `stage`: those of its own section over those of `default`."""
-        own = self.stages.get(stage)
-        set_values: dict[str, Any] = self.default.model_dump(exclude_unset=True)
-        return ExecutionConfig.model_validate(set_values | (own.model_dump(exclude_unset=True) if own else {}))
-
-    @property
-    def stages(self) -> dict[str, ExecutionConfig]:
-        """Sections by stage name, without `default`; the caller checks that there are such stages."""
-        return dict(self.__pydantic_extra__ or {})

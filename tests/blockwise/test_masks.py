@@ -1,7 +1,6 @@
 from pathlib import Path
 
 import numpy as np
-import pytest
 from funlib.geometry import Coordinate, Roi
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -65,15 +64,3 @@ def test_removes_partial_chunks_only(tmp_path: Path) -> None:
     assert remove_partial_files(tmp_path / "v.zarr") == 1
     assert sorted(path.name for path in array.iterdir()) == [".zarray", "0.0.0"]
     assert remove_partial_files(tmp_path / "missing") == 0
-
-
-@pytest.mark.parametrize(("section", "workers", "timeout"), [("predict", 2, 5.0), ("fragments", 8, 60.0)])
-def test_a_stage_takes_from_default_what_it_does_not_set(section: str, workers: int, timeout: float) -> None:
-    from catena.blockwise import ExecutionConfigs
-
-    configs = ExecutionConfigs.parse(
-        {"default": {"workers": 8, "timeout_s": 60}, "predict": {"workers": 2, "timeout_s": 5}}
-    )
-    assert configs.for_stage(section).workers == workers
-    assert configs.for_stage(section).timeout_s == timeout
-    assert set(configs.stages) == {"predict"}
