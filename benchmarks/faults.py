@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import random
 import signal
 import subprocess
@@ -84,26 +83,43 @@ def finish(config: Path, experiment: str) -> None:
     """Run to the end."""
     process = start(config, experiment)
     _, errors = process.communicate()
+    require_success(process, errors, experiment)
+
+
+def require_success(process: subprocess.Popen[bytes], errors: bytes, experiment: str) -> None:
+    """Raise what a run said that ended by itself, but not well."""
     if process.returncode != 0:
         raise RuntimeError(f"run {experiment} ended with {process.returncode}: {errors.decode()[-2000:]}")
 
 
 def kill_until_finished(config: Path, experiment: str, kills: int, duration: float, generator: random.Random) -> int:
-    """Kill the master of a run up to `kills` times, then let it finish; return how often it was killed."""
+    """Kill the master of a run up to `kills` times, then let it finish; return how often it was killed.
+
+    Raises
+    ------
+    RuntimeError
+        If a run fails by itself, whether or not it was about to be killed.
+    """
     done = 0
-    for _ in range(kills):
-        process = start(config, experiment)
-        try:
-            process.wait(timeout=generator.uniform(0.5, max(2.0, duration / 3)))
-        except subprocess.TimeoutExpired:
-            os.kill(process.pid, signal.SIGKILL)
-            process.communicate()
-            done += 1
-        else:
-            process.communicate()
-            break
+    while done < kills and killed(
+        start(config, experiment), generator.uniform(0.5, max(2.0, duration / 3)), experiment
+    ):
+        done += 1
     finish(config, experiment)
     return done
+
+
+def killed(process: subprocess.Popen[bytes], after_s: float, experiment: str) -> bool:
+    """Kill the master unless it ends within `after_s`; its workers follow. Tell whether it had to be killed."""
+    try:
+        _, errors = process.communicate(timeout=after_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        _, errors = process.communicate()
+        if process.returncode == -signal.SIGKILL:
+            return True
+    require_success(process, errors, experiment)
+    return False
 
 
 def digests(folder: Path) -> dict[str, str]:
