@@ -57,19 +57,60 @@ def test_a_reused_process_id_does_not_keep_a_lock_alive(tmp_path: Path) -> None:
         pass
 
 
-def test_a_lock_from_before_the_last_boot_is_stale(tmp_path: Path) -> None:
-    write_lock(tmp_path, boot_id="another")
-    with ExperimentLock(tmp_path):
-        pass
-
-
-def test_another_host_is_judged_by_its_heartbeat(tmp_path: Path) -> None:
-    write_lock(tmp_path, host="elsewhere", heartbeat=time.time())
-    with pytest.raises(LockedError, match="on elsewhere"):
+@pytest.mark.parametrize("elsewhere", [{"boot_id": "another"}, {"pid_namespace": "pid:[1]"}, {"host": "elsewhere"}])
+def test_a_process_elsewhere_is_judged_by_its_heartbeat(tmp_path: Path, elsewhere: dict[str, str]) -> None:
+    """Two machines may share a name, and two containers a boot: their process ids mean nothing here."""
+    write_lock(tmp_path, started="1", heartbeat=time.time(), **elsewhere)
+    with pytest.raises(LockedError, match="this experiment is being run by process"):
         ExperimentLock(tmp_path).__enter__()
-    write_lock(tmp_path, host="elsewhere", heartbeat=time.time() - 2 * lock.STALE_S)
+    write_lock(tmp_path, started="1", heartbeat=time.time() - 2 * lock.STALE_S, **elsewhere)
     with ExperimentLock(tmp_path):
         pass
+
+
+def test_where_processes_cannot_be_seen_the_heartbeat_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_lock(tmp_path, started="1")
+    monkeypatch.setattr(lock, "_process_start", lambda pid: None)
+    assert lock.is_held(tmp_path)
+    monkeypatch.undo()
+    assert not lock.is_held(tmp_path)
+
+
+def test_a_run_whose_lock_was_taken_over_stops_and_leaves_it_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "HEARTBEAT_S", 0.05)
+    with pytest.raises(LockedError, match="has taken the lock"), ExperimentLock(tmp_path):
+        write_lock(tmp_path, token="successor")
+        time.sleep(30)
+    assert lock.read_holder(tmp_path / "lock.json")["token"] == "successor"
+
+
+def test_a_beat_that_fails_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "HEARTBEAT_S", 0.02)
+    renew, failures = ExperimentLock._renew, iter([OSError(28, "No space left on device")] * 2)
+
+    def failing(self: ExperimentLock) -> bool:
+        error = next(failures, None)
+        if error is not None:
+            raise error
+        return renew(self)
+
+    monkeypatch.setattr(ExperimentLock, "_renew", failing)
+    with ExperimentLock(tmp_path):
+        first = lock.read_holder(tmp_path / "lock.json")["heartbeat"]
+        time.sleep(0.3)
+        assert next(failures, None) is None
+        assert lock.read_holder(tmp_path / "lock.json")["heartbeat"] > first
+
+
+def test_a_lock_that_was_removed_is_put_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "HEARTBEAT_S", 0.02)
+    with ExperimentLock(tmp_path):
+        (tmp_path / "lock.json").unlink()
+        time.sleep(0.3)
+        assert lock.is_held(tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_heartbeat_is_renewed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
