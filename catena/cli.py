@@ -119,10 +119,14 @@ def segment(
 
 @app.command(epilog=_epilog("catena evaluate fib25.yaml"))
 def evaluate(
-    config: ConfigArgument, overrides: Overrides = None, volume: VolumeOption = None, redo: RedoOption = None
+    config: ConfigArgument,
+    overrides: Overrides = None,
+    volume: VolumeOption = None,
+    redo: RedoOption = None,
+    yes: YesOption = False,
 ) -> None:
     """Score the segmentation against ground truth, running what that needs."""
-    _run(config, overrides, last="evaluate", volume=volume, redo=redo)
+    _run(config, overrides, last="evaluate", volume=volume, redo=redo, yes=yes)
 
 
 @app.command(epilog=_epilog("catena view fib25.yaml", "catena view fib25.yaml --screenshot view.png"))
@@ -215,9 +219,11 @@ def main() -> None:
     """Entry point: run the command, and print errors in a line or two."""
     signal.signal(signal.SIGTERM, _terminate)
     _add_registered_commands()
-    debug = "--debug" in sys.argv or os.environ.get("CATENA_DEBUG") == "1"
+    arguments = [each for each in sys.argv[1:] if each != "--debug"]  # before or after the command alike
+    debug = len(arguments) < len(sys.argv) - 1 or os.environ.get("CATENA_DEBUG") == "1"
+    os.environ["CATENA_DEBUG"] = "1" if debug else "0"
     try:
-        code = app(standalone_mode=False)
+        code = app(arguments, standalone_mode=False)
     except CatenaError as error:
         if debug:
             raise

@@ -56,6 +56,21 @@ def test_unknown_command_and_missing_file_exit_with_a_line() -> None:
     assert (missing.returncode, missing.stderr.strip()) == (1, "error: no configuration file at nowhere.yaml")
 
 
+@pytest.mark.parametrize("arguments", [("run", "nowhere.yaml", "--debug"), ("--debug", "run", "nowhere.yaml")])
+def test_debug_shows_the_traceback_wherever_it_stands(arguments: tuple[str, ...]) -> None:
+    shown = catena(*arguments)
+    assert shown.returncode == 1
+    assert "Traceback (most recent call last)" in shown.stderr
+    assert "in load_yaml" in shown.stderr
+    assert shown.stderr.strip().endswith("no configuration file at nowhere.yaml")
+
+
+@pytest.mark.parametrize("command", ["run", "train", "predict", "segment", "evaluate"])
+def test_every_command_that_runs_stages_can_be_told_yes(command: str) -> None:
+    missing = catena(command, "nowhere.yaml", "--yes")
+    assert missing.stderr.strip() == "error: no configuration file at nowhere.yaml"
+
+
 def test_the_command_line_starts_without_the_heavy_libraries() -> None:
     heavy = ("torch", "gunpowder", "numba", "zarr")
     code = (
