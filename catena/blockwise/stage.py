@@ -15,6 +15,7 @@ from catena.arrays import Array, create_array, open_array
 from catena.blockwise.blocks import Block, BlockGrid
 from catena.blockwise.execution import ExecutionConfig
 from catena.blockwise.job import WorkerSpec
+from catena.blockwise.partial import remove_partial_files
 from catena.blockwise.run import run_blockwise
 from catena.blockwise.status import read_status
 from catena.errors import CatenaError
@@ -72,9 +73,17 @@ class BlockwiseStage(Stage):
             skip=self.skip(job, grid),
             progress=progress,
         )
+        if report.worker_deaths:
+            self._remove_partial_chunks(job)
         figures = {"peak_memory_mb": report.peak_memory_mb, **self.finish(job, progress)}
         blocks = {"done": report.done, "failed": report.failed, "skipped": report.skipped}
         return StageReport(blocks, voxels=int(np.prod(grid.roi.shape // grid.voxel_size)), figures=figures)
+
+    def _remove_partial_chunks(self, job: Job) -> None:
+        """Remove what workers left that died while writing; their blocks have been written since."""
+        for output in self.outputs(job.config, job.volume).values():
+            if output.kind == "array":
+                remove_partial_files(job.staged(output))
 
     def live_status(self, config: Any, volume: str, fingerprint: str) -> LiveStatus | None:
         """Read the done marks of a running attempt."""
@@ -103,12 +112,14 @@ def keep_or_create(path: Path, *, roi: Roi, voxel_size: Coordinate, dtype: DType
     """Open the array that an interrupted attempt left at `path`, or create it.
 
     Parameters are those of :func:`catena.arrays.create_array`. An array whose creation itself was cut
-    short is made anew; no block has been written into it then.
+    short is made anew; no block has been written into it then. Chunks that were cut short are removed:
+    their blocks are not done and will write them again. Nobody else may be writing.
     """
     try:
         array = open_array(path, mode="r+")
     except CatenaError:
         return create_array(path, roi=roi, voxel_size=voxel_size, dtype=dtype, overwrite=True, **options)
+    remove_partial_files(path)
     units = options.get("units_per_nm", 1)
     if array.units_per_nm < units:
         array = array.in_units(units)
