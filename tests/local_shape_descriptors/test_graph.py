@@ -6,8 +6,10 @@ import pytest
 
 from catena.blockwise.launchers import LAUNCHERS, LocalLauncher
 from catena.errors import ConfigError, StoreError
+from catena.plan import Selection, plan
 from local_shape_descriptors.config import LocalShapeDescriptorsConfig
 from local_shape_descriptors.graph import open_graph
+from local_shape_descriptors.task import TASK
 
 
 def config(folder: Path, store: str = "sqlite", **execution: object) -> LocalShapeDescriptorsConfig:
@@ -17,6 +19,7 @@ def config(folder: Path, store: str = "sqlite", **execution: object) -> LocalSha
             "experiment": "e",
             "output": str(folder),
             "volumes": {"a": {"raw": "a.zarr/raw"}, "b": {"raw": "b.zarr/raw"}},
+            "inputs": {"checkpoint": "trained.pt"},
             "agglomerate": {"store": store},
             "execution": execution,
         }
@@ -36,6 +39,8 @@ def test_a_store_that_volumes_would_share_is_refused(tmp_path: Path, store: str)
     with pytest.raises(ConfigError, match=r"PostgreSQL and MongoDB stores are not there yet") as caught:
         open_graph(config(tmp_path, store), "a")
     assert "secret" not in str(caught.value)
+    with pytest.raises(ConfigError, match=r"agglomerate.store"):  # already when the run is planned
+        plan(TASK, config(tmp_path, store), Selection())
     assert not list(tmp_path.iterdir())
 
 
