@@ -7,10 +7,10 @@ exact is the unit instead, and :attr:`Array.units_per_nm` says how many of them 
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,12 +22,14 @@ from numcodecs import Blosc
 from numpy.typing import DTypeLike, NDArray
 
 from catena.errors import ArrayNotFoundError, DataError, GeometryError, OutputError
+from catena.lengths import exact_decimal, exact_units_per_nm, parse_voxel_size_nm, to_nm
 
 Outside = Literal["refuse", "zero", "reflect"]
 
 ZARR_SUFFIXES = (".zarr",)
 HDF5_SUFFIXES = (".h5", ".hdf", ".hdf5")
 _VOXEL_SIZE_ATTRIBUTES = ("voxel_size", "resolution", "voxel_size_nm")
+_NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 _AXES = ("z", "y", "x")
 
 
@@ -87,7 +89,7 @@ class Array:
     @property
     def voxel_size_nm(self) -> tuple[float, ...]:
         """Voxel size in nanometres, for people and for other programs' attributes."""
-        return tuple(_to_nm(each, self.units_per_nm) for each in self.voxel_size)
+        return tuple(to_nm(each, self.units_per_nm) for each in self.voxel_size)
 
     @property
     def chunk_shape_vox(self) -> Coordinate:
@@ -188,10 +190,14 @@ class Array:
         expected = tuple(s.stop - s.start for s in slices)
         if values.shape[-3:] != expected:
             raise GeometryError(f"cannot write values of shape {values.shape} into {roi}: {expected} voxels expected")
+        channels = values.shape[:-3]
+        if channels != (() if self.channels is None else (self.channels,)):
+            found = "no channel axis" if self.channels is None else f"{self.channels} channels"
+            raise GeometryError(f"cannot write values of shape {values.shape}: {self.path} has {found}")
         try:
             self.data[(Ellipsis, *slices)] = values
         except (OSError, ValueError) as error:
-            raise _output_error(self.path, error) from error
+            raise output_error(f"cannot write {self.path}", error) from error
 
     def in_units(self, units_per_nm: int) -> Array:
         """Return a view of this array whose world units are `units_per_nm` to the nanometre.
@@ -256,6 +262,8 @@ def open_array(path: str | Path, mode: Literal["r", "r+"] = "r", voxel_size_nm: 
     ------
     ArrayNotFoundError
         If the container or the data set is missing; the data sets that are there are named.
+    DataError
+        If the container is a damaged or locked HDF5 file, or Zarr 3.
     GeometryError
         If no voxel size is known, or the array is neither ``(z, y, x)`` nor ``(c, z, y, x)``.
     """
@@ -324,8 +332,8 @@ def create_array(
         )
         data.attrs.update(
             {
-                "voxel_size": [_to_nm(each, units_per_nm) for each in voxel_size],
-                "offset": [_to_nm(each, units_per_nm) for each in roi.begin],
+                "voxel_size": [to_nm(each, units_per_nm) for each in voxel_size],
+                "offset": [to_nm(each, units_per_nm) for each in roi.begin],
                 "axis_names": list(_AXES if channels is None else ("c", *_AXES)),
                 "units": ["nm"] * 3,
                 **(attributes or {}),
@@ -334,7 +342,7 @@ def create_array(
     except OutputError:
         raise
     except OSError as error:
-        raise _output_error(str(path), error) from error
+        raise output_error(f"cannot write {path}", error) from error
     return Array(str(path), data, Coordinate(voxel_size), Coordinate(roi.begin), units_per_nm)
 
 
@@ -351,28 +359,10 @@ def list_arrays(container: str | Path) -> list[str]:
     container = Path(container)
     if container.suffix.lower() in HDF5_SUFFIXES:
         names: list[str] = []
-        with h5py.File(container, "r") as file:
+        with _open_hdf5(container) as file:
             file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
         return sorted(names)
     return sorted(_zarr_arrays(container))
-
-
-def parse_voxel_size_nm(values: Sequence[Any], where: str = "voxel size") -> tuple[Coordinate, int]:
-    """Parse three exact decimals in nanometres into a coordinate and the units per nanometre.
-
-    >>> parse_voxel_size_nm([40, 4.6, "4.6"])
-    (Coordinate(400, 46, 46), 10)
-
-    Raises
-    ------
-    GeometryError
-        If there are not three positive numbers.
-    """
-    decimals = [_decimal(each, where) for each in values]
-    if len(decimals) != 3 or any(each <= 0 for each in decimals):
-        raise GeometryError(f"{where} must be three positive numbers z, y, x in nm, found {list(values)}")
-    units_per_nm = _units_per_nm(decimals)
-    return Coordinate(int(each * units_per_nm) for each in decimals), units_per_nm
 
 
 def _read_geometry(
@@ -389,31 +379,10 @@ def _read_geometry(
         size = list(attributes[name])
     size = list(size)[-3:]
     begin = list(attributes["offset"])[-3:] if "offset" in attributes else [0, 0, 0]
-    offsets = [_decimal(each, f"{path}: offset") for each in begin]
+    offsets = [exact_decimal(each, f"{path}: offset") for each in begin]
     voxel_size, units = parse_voxel_size_nm(size, f"{path}: voxel_size")
-    common = max(units, _units_per_nm(offsets))
+    common = max(units, exact_units_per_nm(offsets, f"{path}: offset"))
     return voxel_size * (common // units), Coordinate(int(each * common) for each in offsets), common
-
-
-def _decimal(value: Any, where: str) -> Decimal:
-    try:
-        number = Decimal(str(_plain(value)))
-    except ArithmeticError:
-        raise GeometryError(f"{where}: {value!r} is not a number") from None
-    if not number.is_finite():
-        raise GeometryError(f"{where}: {value!r} is not a finite number")
-    return number
-
-
-def _units_per_nm(decimals: Sequence[Decimal]) -> int:
-    digits = max(-int(each.normalize().as_tuple().exponent) for each in decimals)
-    if digits > 6:
-        raise GeometryError(f"{[str(each) for each in decimals]}: more than 6 decimal places of a nanometre")
-    return int(10 ** max(0, digits))
-
-
-def _to_nm(value: int, units_per_nm: int) -> float:
-    return int(value) // units_per_nm if value % units_per_nm == 0 else float(Decimal(int(value)) / units_per_nm)
 
 
 def _plain(value: Any) -> Any:
@@ -424,11 +393,27 @@ def _plain(value: Any) -> Any:
 
 def _open_data(container: Path, name: str, mode: str) -> Any:
     if container.suffix.lower() in HDF5_SUFFIXES:
-        item = h5py.File(container, "r").get(name or "/")
+        item = _open_hdf5(container).get(name or "/")
         return item if isinstance(item, h5py.Dataset) else None
     if not (container / name / ".zarray").exists():
+        _refuse_zarr_3(container, name)
         return None
     return zarr.open_array(str(container / name), mode=mode)
+
+
+def _open_hdf5(container: Path) -> Any:
+    try:
+        return h5py.File(container, "r")
+    except OSError as error:
+        raise DataError(
+            f"{container} cannot be opened as HDF5: {error}; it is damaged, or another program is writing it"
+        ) from error
+
+
+def _refuse_zarr_3(container: Path, name: str) -> None:
+    for each in (container, container / name):
+        if (each / "zarr.json").exists():
+            raise DataError(f"{each} is Zarr 3 (it has a zarr.json); Catena reads Zarr 2: convert it first")
 
 
 def _zarr_arrays(folder: Path, prefix: str = "") -> Iterator[str]:
@@ -442,5 +427,8 @@ def _zarr_arrays(folder: Path, prefix: str = "") -> Iterator[str]:
             yield from _zarr_arrays(each, f"{name}/")
 
 
-def _output_error(path: str, error: Exception) -> OutputError:
-    return OutputError(f"cannot write {path}: {error}; check free space and permissions, then run again")
+def output_error(what: str, error: Exception) -> OutputError:
+    """Return an error that says what failed, with a remedy where it is room or permission that lacks."""
+    lacking = isinstance(error, PermissionError) or getattr(error, "errno", None) in _NO_PLACE
+    remedy = "; check free space and permissions, then run again" if lacking else ""
+    return OutputError(f"{what}: {error}{remedy}")

@@ -17,9 +17,9 @@ from typing import Any
 
 import yaml
 
-from catena.arrays import open_array, split_path
+from catena.arrays import open_array, output_error, split_path
 from catena.config import to_yaml
-from catena.errors import CatenaError, ConfigError, DataError, OutputError, StageError
+from catena.errors import CatenaError, ConfigError, DataError, StageError
 from catena.experiment import ExperimentConfig, check_volume
 from catena.fingerprint import (
     explain_difference,
@@ -205,7 +205,7 @@ def _writing(label: str) -> Iterator[None]:
     except CatenaError:
         raise
     except OSError as error:
-        raise OutputError(f"{label}: {error}; check free space and permissions, then run again") from error
+        raise output_error(label, error) from error
 
 
 def _finish_publishing(run: _Run) -> None:

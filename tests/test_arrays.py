@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import h5py
@@ -14,11 +16,12 @@ from catena.arrays import (
     delete_array,
     list_arrays,
     open_array,
-    parse_voxel_size_nm,
+    output_error,
     reflect,
     split_path,
 )
 from catena.errors import ArrayNotFoundError, DataError, GeometryError, OutputError
+from catena.lengths import parse_voxel_size_nm
 
 
 def make(path: Path, shape: tuple[int, int, int] = (3, 4, 5), **options: object) -> np.ndarray:
@@ -125,6 +128,7 @@ def test_hdf5_is_read_with_cremi_and_other_attributes(tmp_path: Path) -> None:
         ((40, 4.6, 4.6), (400, 46, 46), 10),
         ((3.85, 3.85, "50"), (385, 385, 5000), 100),
         ((8.0, np.float64(4.0), 4), (8, 4, 4), 1),
+        (tuple(np.array([40, 4.6, 4.6], np.float32)), (400, 46, 46), 10),
     ],
 )
 def test_voxel_sizes_are_exact(given_nm: tuple[object, ...], coordinate: tuple[int, ...], units_per_nm: int) -> None:
@@ -177,3 +181,59 @@ def test_an_existing_array_is_not_overwritten_unless_asked(tmp_path: Path) -> No
 def test_paths_split_at_the_container() -> None:
     assert split_path("x/data.zarr/volumes/raw") == (Path("x/data.zarr"), "volumes/raw")
     assert split_path("x/a.hdf/raw") == (Path("x/a.hdf"), "raw")
+
+
+def test_too_many_decimals_name_the_array_and_the_setting(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["raw"] = np.zeros((2, 2, 2), np.uint8)
+        file["raw"].attrs["resolution"] = [40.0, 4.0, 4.600000001]
+    with pytest.raises(GeometryError, match=r"a\.h5/raw.*4\.600000001\] has more than 6 .*set voxel_size_nm"):
+        open_array(tmp_path / "a.h5/raw")
+    array = open_array(tmp_path / "a.h5/raw", voxel_size_nm=(40, 4, 4.6))
+    assert array.voxel_size == Coordinate(400, 40, 46)
+
+
+def test_a_damaged_hdf5_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.h5").write_bytes(b"not HDF5 at all")
+    with pytest.raises(DataError, match=r"a\.h5 cannot be opened as HDF5"):
+        open_array(tmp_path / "a.h5/raw")
+    with pytest.raises(DataError, match=r"a\.h5 cannot be opened as HDF5"):
+        list_arrays(tmp_path / "a.h5")
+
+
+def test_zarr_3_is_named_as_such(tmp_path: Path) -> None:
+    (tmp_path / "a.zarr/raw").mkdir(parents=True)
+    (tmp_path / "a.zarr/raw/zarr.json").write_text("{}")
+    with pytest.raises(DataError, match=r"raw is Zarr 3 .*Catena reads Zarr 2"):
+        open_array(tmp_path / "a.zarr/raw")
+    (tmp_path / "a.zarr/zarr.json").write_text("{}")
+    with pytest.raises(DataError, match=r"a\.zarr is Zarr 3"):
+        open_array(tmp_path / "a.zarr/other")
+
+
+def test_writing_a_wrong_number_of_channels_is_refused(tmp_path: Path) -> None:
+    make(tmp_path / "a.zarr/two", channels=2)
+    make(tmp_path / "a.zarr/none")
+    two, none = (open_array(tmp_path / "a.zarr" / name, mode="r+") for name in ("two", "none"))
+    for shape in ((3, 3, 4, 5), (3, 4, 5)):
+        with pytest.raises(GeometryError, match="has 2 channels"):
+            two.write(two.roi, np.zeros(shape, np.uint8))
+    with pytest.raises(GeometryError, match="has no channel axis"):
+        none.write(none.roi, np.zeros((1, 3, 4, 5), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [(errno.ENOSPC, True), (errno.EDQUOT, True), (errno.EROFS, True), (errno.EACCES, True), (errno.EIO, False)],
+)
+def test_the_remedy_fits_what_failed(tmp_path: Path, number: int, remedy: bool) -> None:
+    shown = str(output_error("cannot write x", OSError(number, os.strerror(number))))
+    assert os.strerror(number) in shown
+    assert ("free space and permissions" in shown) is remedy
+
+
+def test_a_read_only_array_is_not_written(tmp_path: Path) -> None:
+    values = make(tmp_path / "a.zarr/raw")
+    array = open_array(tmp_path / "a.zarr/raw")
+    with pytest.raises(OutputError, match=r"read-only.*permissions"):
+        array.write(array.roi, values)

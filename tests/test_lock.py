@@ -80,9 +80,14 @@ def test_a_run_whose_lock_was_taken_over_stops_and_leaves_it_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lock, "HEARTBEAT_S", 0.05)
-    with pytest.raises(LockedError, match="has taken the lock"), ExperimentLock(tmp_path):
-        write_lock(tmp_path, token="successor")
-        time.sleep(30)
+
+    def work() -> None:
+        with ExperimentLock(tmp_path):
+            write_lock(tmp_path, token="successor")
+            time.sleep(30)
+
+    with pytest.raises(LockedError, match="has taken the lock"):
+        work()
     assert lock.read_holder(tmp_path / "lock.json")["token"] == "successor"
 
 
