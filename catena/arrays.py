@@ -346,6 +346,16 @@ def create_array(
     return Array(str(path), data, Coordinate(voxel_size), Coordinate(roi.begin), units_per_nm)
 
 
+def make_groups(array_path: str | Path) -> None:
+    """Write the zarr group marks between a container and the array about to be put into it."""
+    container, name = split_path(array_path)
+    for depth in range(len(name.split("/"))):
+        mark = Path(container, *name.split("/")[:depth], ".zgroup")
+        if not mark.exists():
+            mark.parent.mkdir(parents=True, exist_ok=True)
+            mark.write_text('{\n    "zarr_format": 2\n}')
+
+
 def delete_array(path: str | Path) -> None:
     """Remove the zarr array at `path`, if it is there."""
     container, name = split_path(path)

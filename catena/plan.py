@@ -51,7 +51,8 @@ def plan(task: Task, config: ExperimentConfig, selection: Selection) -> list[Nod
     Raises
     ------
     ConfigError
-        If a stage or volume is unknown, or nothing is selected.
+        If a stage or volume is unknown, nothing is selected, the stage to redo is not among what is
+        selected, or a stage needs one that does not apply.
     """
     names = [stage.name for stage in task.stages]
     for name in (selection.first, selection.last, selection.redo):
@@ -70,7 +71,11 @@ def plan(task: Task, config: ExperimentConfig, selection: Selection) -> list[Nod
     place = {name: position for position, name in enumerate(config.volumes)}
     if not order:
         raise ConfigError("nothing to run: no selected stage applies to the selected volumes")
-    return _stable_order(task, config, order, rank, place)
+    nodes = _stable_order(task, config, order, rank, place)
+    planned = list(dict.fromkeys(node.stage for node in nodes))
+    if selection.redo is not None and selection.redo not in planned:
+        raise ConfigError(f"'{selection.redo}' cannot be redone by this run, which has only: {', '.join(planned)}")
+    return nodes
 
 
 def _visit(task: Task, config: ExperimentConfig, node: Node, order: list[Node]) -> None:
@@ -78,8 +83,12 @@ def _visit(task: Task, config: ExperimentConfig, node: Node, order: list[Node]) 
     if node in order or not stage.applies(config, node.volume):
         return
     for source in stage.inputs(config, node.volume).values():
-        if isinstance(source, Made):
-            _visit(task, config, Node(source.stage, source.volume), order)
+        if not isinstance(source, Made):
+            continue
+        above = Node(source.stage, source.volume)
+        if not task.stage(above.stage).applies(config, above.volume):
+            raise ConfigError(f"{node.label} needs {above.label}, which this configuration rules out")
+        _visit(task, config, above, order)
     order.append(node)
 
 

@@ -11,15 +11,15 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from catena.arrays import open_array, output_error, split_path
+from catena.arrays import make_groups, open_array, output_error
 from catena.config import to_yaml
-from catena.errors import CatenaError, ConfigError, DataError, StageError
+from catena.errors import ArrayNotFoundError, CatenaError, ConfigError, DataError, StageError
 from catena.experiment import ExperimentConfig, check_volume
 from catena.fingerprint import (
     explain_difference,
@@ -35,6 +35,7 @@ from catena.task import Given, Job, Made, Output, Progress, Stage, StageReport, 
 
 LONG_S = 600.0
 RECORD_EVERY_S = 10.0
+_OUTPUTS = "outputs to publish"
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,31 @@ class _Run:
     fingerprints: dict[Node, tuple[str, dict[str, Any]]] = field(default_factory=dict)
     given: dict[Given, str] = field(default_factory=dict)
     redone: set[Node] = field(default_factory=set)
+
+
+def why_not_current(task: Task, config: ExperimentConfig, ledger: Ledger, nodes: Sequence[Node]) -> dict[Node, str]:
+    """Return why a run would redo what is published of `nodes`; one that it would leave alone is not in it.
+
+    Only what a fingerprint covers is compared, and nothing is written. `nodes` are in the order of
+    :func:`catena.plan.plan`.
+
+    Raises
+    ------
+    CatenaError
+        If the inputs cannot be read.
+    """
+    current = _Run(task, config, ledger, Selection(), Reporter())
+    reasons: dict[Node, str] = {}
+    for node in nodes:
+        done = ledger.read(node.volume, node.stage, "published")
+        above = [each.label for each in parents(task, config, node) if each in reasons]
+        if done is None:
+            continue
+        if _is_stale(current, node, done):
+            reasons[node] = _difference(done, _fingerprint(current, node)[1])
+        elif above:
+            reasons[node] = f"{above[0]} is redone first"
+    return reasons
 
 
 def run(
@@ -127,13 +153,17 @@ def _why(run: _Run, node: Node) -> str | None:
     if done is None:
         return "not done yet"
     if done.fingerprint != fingerprint:
-        return "; ".join(explain_difference(done.explanation, explanation)[:4]) or "changed"
+        return _difference(done, explanation)
     missing = [name for name, output in _outputs(run, node).items() if not _exists(run, node, output)]
     if missing:
         return f"{', '.join(missing)} missing"
     if run.selection.redo == node.stage or (run.selection.redo and _parents_redone(run, node)):
         return "redo asked for"
     return None
+
+
+def _difference(done: Record, explanation: Mapping[str, Any]) -> str:
+    return "; ".join(explain_difference(done.explanation, explanation)[:4]) or "changed"
 
 
 def _parents_redone(run: _Run, node: Node) -> bool:
@@ -177,7 +207,7 @@ def _make(run: _Run, node: Node, stage: Stage, reason: str) -> Outcome:
     except BaseException:
         run.ledger.write(volume, node.stage, "staged", record("failed"))
         raise
-    finished = record("publishing", report)
+    finished = _with_outputs(record("publishing", report), _outputs(run, node))
     run.ledger.write(volume, node.stage, "staged", finished)
     _publish(run, node, job, finished)
     return Outcome(node, "made", reason, finished.seconds, report)
@@ -221,12 +251,23 @@ def _finish_publishing(run: _Run) -> None:
 
 def _publish(run: _Run, node: Node, job: Job, record: Record) -> None:
     """Move every output into place; safe to repeat after a crash at any point."""
-    for output in _outputs(run, node).values():
+    for output in _recorded_outputs(record) or _outputs(run, node).values():
         with _writing(node.label):
             _publish_output(run, node, job, output)
-    done = Record(record.fingerprint, "done", record.seconds, record.explanation, record.report)
+    report = {key: value for key, value in record.report.items() if key != _OUTPUTS}
+    done = Record(record.fingerprint, "done", record.seconds, record.explanation, report)
     run.ledger.publish(node.volume, node.stage, done)
     shutil.rmtree(job.staging, ignore_errors=True)
+
+
+def _with_outputs(record: Record, outputs: Mapping[str, Output]) -> Record:
+    """Note with `record` what is to be published: a later run may finish it under other settings."""
+    noted = [{"name": name, "path": each.path, "kind": each.kind} for name, each in outputs.items()]
+    return replace(record, report={**record.report, _OUTPUTS: noted})
+
+
+def _recorded_outputs(record: Record) -> list[Output]:
+    return [Output(each["path"], each["kind"]) for each in record.report.get(_OUTPUTS, [])]
 
 
 def _publish_output(run: _Run, node: Node, job: Job, output: Output) -> None:
@@ -244,7 +285,7 @@ def _move(source: Path, target: Path, array: bool) -> None:
     if source.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         if array:
-            _make_groups(target)
+            make_groups(target)
         if target.exists():
             _remove(old)
             target.rename(old)
@@ -257,16 +298,6 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-def _make_groups(array_path: Path) -> None:
-    """Write the zarr group marks between a container and the array about to be moved into it."""
-    container, name = split_path(array_path)
-    for depth in range(len(name.split("/"))):
-        mark = Path(container, *name.split("/")[:depth], ".zgroup")
-        if not mark.exists():
-            mark.parent.mkdir(parents=True, exist_ok=True)
-            mark.write_text('{\n    "zarr_format": 2\n}')
 
 
 def _forget_stale_staging(run: _Run, node: Node, job: Job) -> None:
@@ -369,8 +400,9 @@ def _input_fingerprint(run: _Run, source: Given | Made) -> str:
 
 def _given_fingerprint(run: _Run, source: Given) -> str:
     if source.kind == "file":
-        if not Path(source.path).exists():
-            raise ConfigError(f"no file at {source.path}")
+        if not Path(source.path).is_file():
+            found = "is a folder, not a file" if Path(source.path).is_dir() else "does not exist"
+            raise ArrayNotFoundError(f"{source.path} {found}")
         return fingerprint_file(source.path)
     array = open_array(source.path, voxel_size_nm=source.voxel_size_nm)
     fingerprint = fingerprint_array(array)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,13 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 from funlib.geometry import Coordinate, Roi
+from rich.console import Console
 
 import catena.run as runner
 from catena.arrays import create_array, open_array
-from catena.errors import ConfigError, DataError, OutputError
+from catena.errors import ArrayNotFoundError, ConfigError, DataError, OutputError
 from catena.experiment import ExperimentConfig
-from catena.ledger import Ledger
+from catena.ledger import Ledger, Record
+from catena.lock import ExperimentLock
 from catena.plan import Selection, plan
+from catena.progress import print_status
 from catena.run import run
 from catena.task import Given, Input, Job, Made, Output, Stage, StageReport, Task, input_path
 
@@ -341,6 +345,81 @@ def test_verified_inputs_notice_what_a_sample_misses(values: dict[str, Any], mon
     monkeypatch.setattr(runner, "hash_content", lambda array: "something else")
     with pytest.raises(DataError, match="has changed since it was last verified"):
         actions(values, verify_inputs=True)
+
+
+def test_a_folder_in_place_of_a_file_is_refused(values: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    (Path(values["output"])).mkdir()
+    given = {"file": Given(values["output"], kind="file")}
+    monkeypatch.setattr(Learn, "inputs", lambda self, config, volume: given)
+    with pytest.raises(ArrayNotFoundError, match="is a folder, not a file"):
+        actions(values)
+    given["file"] = Given(values["output"] + "/nowhere", kind="file")
+    with pytest.raises(ArrayNotFoundError, match="nowhere does not exist"):
+        actions(values)
+
+
+def test_publishing_is_finished_as_it_was_begun_whatever_the_settings_are_now(
+    values: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def named(self: Any, config: Any, volume: str) -> Mapping[str, Output]:
+        return {"total": Output(f"total_{config.power}.txt", "file")}
+
+    publish = runner._publish
+
+    def killed(run: Any, node: Any, job: Any, record: Any) -> None:
+        if node.stage == "total":
+            raise Killed
+        publish(run, node, job, record)
+
+    monkeypatch.setattr(Total, "outputs", named)
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "_publish", killed)
+        with pytest.raises(Killed):
+            actions({**values, "power": 3})
+    assert actions({**values, "power": 2}) == {**ALL_DONE, "a: total": "made"}
+    folder = Path(values["output"]) / "e/volumes/a"
+    assert [(folder / f"total_{power}.txt").read_text() for power in (3, 2)] == [str(8 * 6**3), str(8 * 6**2)]
+
+
+def status(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return the state that is shown for each stage."""
+    console = Console(file=io.StringIO(), width=250)
+    print_status(TASK, ToyConfig.parse(values), console)
+    rows = [line.split("│") for line in console.file.getvalue().splitlines() if "│" in line]  # type: ignore[attr-defined]
+    return {row[1].strip(): row[2].strip() for row in rows}
+
+
+def test_status_says_what_a_run_would_change_and_writes_nothing(values: dict[str, Any]) -> None:
+    actions(values)
+    folder = Path(values["output"])
+    before = {each: each.stat().st_mtime_ns for each in folder.rglob("*")}
+    assert status(values) == dict.fromkeys(ALL_DONE, "done")
+    shown = status({**values, "factor": 5})
+    assert shown["learn"] == "done"
+    assert shown["a: scale"] == "changed: config.factor: 2 → 5"
+    assert shown["a: total"].startswith("changed: ")
+    assert {each: each.stat().st_mtime_ns for each in folder.rglob("*")} == before
+
+
+def test_status_does_not_show_a_killed_run_as_running(values: dict[str, Any]) -> None:
+    actions(values)
+    config = ToyConfig.parse(values)
+    with Ledger(config.folder / "ledger.sqlite") as ledger:
+        ledger.write("a", "scale", "staged", Record("x", "running"))
+    assert status(values)["a: scale"] == "interrupted (earlier result kept)"
+    with ExperimentLock(config.folder):
+        assert status(values)["a: scale"] == "running (earlier result kept)"
+
+
+def test_redo_of_a_stage_that_is_not_planned_is_refused(values: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="'total' cannot be redone by this run, which has only: learn, scale"):
+        actions(values, last="scale", redo="total")
+
+
+def test_a_needed_stage_that_does_not_apply_is_named(values: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Scale, "applies", lambda self, config, volume: False)
+    with pytest.raises(ConfigError, match="a: total needs a: scale, which this configuration rules out"):
+        actions(values)
 
 
 def test_unknown_stage_and_volume_are_refused(values: dict[str, Any]) -> None:
