@@ -104,9 +104,7 @@ class FragmentsStageConfig(FragmentsConfig):
 class AgglomerateStageConfig(AgglomerateConfig):
     """Agglomeration into the region adjacency graph."""
 
-    store: str = Field(
-        "sqlite", description="Where the graph lies: sqlite (a file beside the results), or a database URL."
-    )
+    store: str = Field("sqlite", description="Where the graph lies: sqlite, a file beside the results.")
 
 
 class LookupTablesConfig(Config):
