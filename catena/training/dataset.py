@@ -7,7 +7,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from catena.errors import CatenaError
+from catena.errors import CatenaError, StageError
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,27 @@ def batches(dataset: CropDataset, workers: int) -> Generator[Batch]:
         del items
 
 
-_GRACE_S = 30
+@contextmanager
+def dead_workers_explained() -> Iterator[None]:
+    """Turn torch's report of a killed data worker, which it raises anywhere in the main thread, into advice.
+
+    Raises
+    ------
+    StageError
+        If a data worker was killed.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise StageError(
+            f"a process that prepares training crops died ({str(error).splitlines()[0]}). If memory ran out, lower "
+            "execution.train.data_workers or train.input_shape_vox; running again goes on from the last checkpoint"
+        ) from error
+
+
+_GRACE_S = 120
 
 
 def _prepare_worker(worker: int) -> None:

@@ -18,7 +18,7 @@ from catena.networks import Network, NetworkConfig, build_network, weighted_mse
 from catena.networks.config import architecture_differences
 from catena.training.checkpoints import Checkpoints
 from catena.training.config import TrainConfig, TrainExecution
-from catena.training.dataset import Batch, CropDataset, OpenCrops, batches
+from catena.training.dataset import Batch, CropDataset, OpenCrops, batches, dead_workers_explained
 from catena.training.log import TrainingLog
 from catena.training.stopping import StopRequest
 
@@ -96,7 +96,7 @@ def train(
     ConfigError
         If the folder's checkpoint is of another architecture.
     StageError
-        If the loss is not finite.
+        If the loss is not finite, or a data worker died.
     KeyboardInterrupt
         After Ctrl-C or SIGTERM, once a checkpoint is written.
     """
@@ -108,6 +108,7 @@ def train(
         open_crops, seed=seed, start=run.iteration, stop=config.iterations, batch_size=config.batch_size
     )
     with (
+        dead_workers_explained(),
         TrainingLog(Path(folder), list(network_config.heads), run.iteration) as log,
         StopRequest() as stop,
         closing(_timed(batches(dataset, execution.data_workers), run.clock)) as data,

@@ -183,6 +183,12 @@ def test_an_error_of_the_data_stops_training(tmp_path):
         run(tmp_path, crops=ToyCrops(fails=True), workers=1)
 
 
+def test_a_data_worker_that_is_killed_ends_training_with_advice(tmp_path):
+    message = r"prepares training crops died \(DataLoader worker \(pid.*data_workers"
+    with pytest.raises(StageError, match=message):
+        run(tmp_path, crops=ToyCrops(dies=True), workers=1)
+
+
 def test_a_checkpoint_of_another_architecture_is_refused(unbroken):
     other = NetworkConfig(unet=UNetConfig(feature_maps=6, growth=2, downsampling=((2, 2, 2),)), heads=NETWORK.heads)
     with pytest.raises(ConfigError, match=r"another architecture \(unet\.feature_maps is 8, not 6\)"):

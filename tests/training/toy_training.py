@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -29,6 +31,7 @@ class ToyCrops:
 
     nan_after: int | None = None
     fails: bool = False
+    dies: bool = False
     delay_s: float = 0.0
 
     @contextmanager
@@ -39,6 +42,8 @@ class ToyCrops:
             nonlocal made
             if self.fails:
                 raise DataError("no crop to be had")
+            if self.dies:
+                os.kill(os.getpid(), signal.SIGKILL)
             time.sleep(self.delay_s)
             made += 1
             rng = np.random.default_rng(seed)
