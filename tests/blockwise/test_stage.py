@@ -61,7 +61,8 @@ class Copy(BlockwiseStage):
 
 
 def test_nothing_that_a_dead_worker_cut_short_is_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = ExperimentConfig.parse({"task": "t", "experiment": "e", "output": str(tmp_path), "volumes": {"v": {"raw": "raw.zarr/raw"}}})
+    volumes = {"v": {"raw": "raw.zarr/raw"}}
+    config = ExperimentConfig.parse({"task": "t", "experiment": "e", "output": str(tmp_path), "volumes": volumes})
     job = Job("t", "copy", "v", config, "f" * 64)
     cut_short = job.staging / "v.zarr" / "raw" / "0.0.1.4f2a.partial"
 
