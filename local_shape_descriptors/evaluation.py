@@ -127,6 +127,8 @@ def score_region(
     sweep: Sweep | None = None
     for policy in ZERO_POLICIES:
         counts = count(fragments, truth, policy, reference=fragments if policy == "common" else None)
+        if counts.voxels == 0 and policy != config.evaluate.zeros:  # nothing was segmented, nothing is common
+            continue
         chosen = score(counts.relabelled(tables.ids, segments))
         if policy == config.evaluate.zeros:
             sweep = sweep_thresholds(counts, tables.ids, np.asarray(tables.segments), tables.thresholds)
@@ -157,6 +159,8 @@ def scores_on_labelled_voxels(job: Job, truth: Truth, tables: LookupTables, thre
     for name in config.volume(job.volume).references:
         reference = open_input(job, f"references.{name}", truth.geometry)
         counts = count(fragments, truth, "common", reference=reference)
+        if counts.voxels == 0:
+            continue
         flat |= flat_scores(score(counts.relabelled(tables.ids, tables.at(threshold))), f"common_{name}")
     return flat
 

@@ -96,7 +96,13 @@ def count(
 ) -> Contingency:
     """Count a segmentation (or fragments) against the truth of a region.
 
-    The policy ``filled`` needs the whole region in memory; the others read it slab by slab.
+    The policy ``filled`` needs the whole region in memory; the others read it slab by slab. Under ``common`` the result
+    is empty where the reference labels nothing.
+
+    Raises
+    ------
+    DataError
+        If the region has no labelled voxel.
     """
     geometry: VolumeGeometry = truth.geometry
     table = Contingency()
@@ -110,7 +116,7 @@ def count(
             reference=None if reference is None else reference.read(roi, outside="zero"),
         )
         table.add(values, labels)
-    return truth.require_labels(table)
+    return table if policy == "common" else truth.require_labels(table)
 
 
 def count_fragments(config: Settings, volume: str, region: str, path: str, policy: Any = None) -> Contingency:

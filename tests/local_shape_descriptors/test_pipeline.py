@@ -132,6 +132,28 @@ def test_without_ground_truth_the_default_threshold_is_used_and_said(settings: d
     assert "no volume has a validation region" in array.attributes["threshold_origin"]
 
 
+def test_a_network_that_sees_only_boundaries_is_scored_too(
+    settings: dict[str, Any], em: dict[str, str], tmp_path: Path
+) -> None:
+    whole = open_array(em["affinities"])
+    array = create_array(
+        tmp_path / "a.zarr/affs",
+        roi=whole.roi,
+        voxel_size=whole.voxel_size,
+        dtype="uint8",
+        chunk_shape_vox=Coordinate(16, 16, 16),
+        channels=3,
+        attributes={"offsets": whole.attributes["offsets"]},
+    )
+    settings["inputs"] = {"affinities": array.path}
+    settings["segmentation"] = {"threshold": 0.5}
+    run_all(settings)
+    flat = json.loads((folder(settings) / "metrics.json").read_text())["test"]
+    assert flat["voi_split"] == 0
+    assert flat["voi_merge"] > 1
+    assert "common_voi_sum" not in flat
+
+
 def test_part_of_a_volume_is_processed(settings: dict[str, Any]) -> None:
     settings["volumes"]["phantom"]["roi"] = {"z": [8, 48], "x": [4, 40]}
     run_all(settings)
