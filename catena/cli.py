@@ -15,6 +15,8 @@ from catena import __version__
 from catena.errors import CatenaError
 
 COMMAND_GROUP = "catena.commands"
+STOPPED = 130
+"""Exit code after Ctrl-C or SIGTERM, as shells have it."""
 
 app = typer.Typer(
     name="catena",
@@ -230,8 +232,7 @@ def main() -> None:
         typer.secho(f"error: {error}", fg="red", err=True)
         sys.exit(1)
     except (KeyboardInterrupt, typer.Abort):
-        typer.secho("stopped; run the same command again to go on", fg="yellow", err=True)
-        sys.exit(130)
+        code = STOPPED
     except Exception as error:
         if debug or not hasattr(error, "exit_code"):
             raise
@@ -239,4 +240,6 @@ def main() -> None:
         if show is not None:
             show()
         sys.exit(error.exit_code)
+    if code == STOPPED:  # typer turns Ctrl-C into this code as well
+        typer.secho("stopped; run the same command again to go on", fg="yellow", err=True)
     sys.exit(code if isinstance(code, int) else 0)

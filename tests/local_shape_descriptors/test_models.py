@@ -20,7 +20,7 @@ from local_shape_descriptors.task import TASK
 def train_and_run(settings: dict[str, Any], model: dict[str, Any], **selection: Any) -> Path:
     del settings["inputs"]
     settings["model"] = {"feature_maps": 2, "growth": 2, "levels": 1, **model}
-    settings["train"] = {"iterations": 3, "input_shape_vox": [24, 24, 24], "learning_rate": 1e-3}
+    settings["train"] = {"iterations": 3, "input_shape_vox": [24, 24, 24], "learning_rate": 1e-3, "min_labelled": 0.2}
     settings["predict"] = {"block_shape_vox": [16, 16, 18], "precision": "float32"}
     settings["execution"]["train"] = {"data_workers": 0, "threads": 1}
     run(TASK, LocalShapeDescriptorsConfig.parse(settings), Selection(**selection))

@@ -155,7 +155,9 @@ def test_a_network_that_sees_only_boundaries_is_scored_too(
 
 
 def test_part_of_a_volume_is_processed(settings: dict[str, Any]) -> None:
-    settings["volumes"]["phantom"]["roi"] = {"z": [8, 48], "x": [4, 40]}
+    phantom = settings["volumes"]["phantom"]
+    phantom["roi"] = {"z": [8, 48], "x": [4, 40]}
+    phantom["regions"] = {"validation": {"z": [16, 32], "x": [4, 40]}, "test": {"z": [32, 48], "x": [4, 40]}}
     run_all(settings)
     array = open_array(folder(settings) / "volume.zarr/volumes/segmentation")
     assert tuple(array.shape_vox) == (40, 48, 36)
