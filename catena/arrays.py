@@ -8,7 +8,6 @@ exact is the unit instead, and :attr:`Array.units_per_nm` says how many of them 
 from __future__ import annotations
 
 import errno
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -354,14 +353,6 @@ def make_groups(array_path: str | Path) -> None:
         if not mark.exists():
             mark.parent.mkdir(parents=True, exist_ok=True)
             mark.write_text('{\n    "zarr_format": 2\n}')
-
-
-def delete_array(path: str | Path) -> None:
-    """Remove the zarr array at `path`, if it is there."""
-    container, name = split_path(path)
-    if not name:
-        raise GeometryError(f"{path} names a container, not an array in it")
-    shutil.rmtree(container / name, ignore_errors=False) if (container / name).exists() else None
 
 
 def list_arrays(container: str | Path) -> list[str]:

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from funlib.geometry import Coordinate, Roi
+from funlib.geometry import Coordinate
 from numpy.typing import NDArray
 
-from catena.arrays import Array
 from catena.blockwise.blocks import Block, BlockGrid
 from catena.blockwise.execution import ExecutionConfig
 from catena.blockwise.faults import fault_point
@@ -174,8 +173,3 @@ def chunk_shape(grid: BlockGrid) -> Coordinate:
     Each edge is the block's own up to 64 voxels, else its largest divisor up to 64.
     """
     return Coordinate(max(d for d in range(1, min(64, n) + 1) if n % d == 0) for n in grid.block_shape_vox)
-
-
-def read_block(array: Array, roi: Roi) -> NDArray[Any]:
-    """Read the part of `roi` that lies inside `array`."""
-    return array.read(roi.intersect(array.roi))

@@ -15,7 +15,6 @@ from catena.blockwise.execution import ExecutionConfig
 from catena.blockwise.faults import fault_point
 from catena.blockwise.stage import BlockFunction, BlockwiseStage, keep_or_create
 from catena.errors import ConfigError, GeometryError
-from catena.networks.shapes import UNetShapes
 from catena.task import Given, Input, Job, Made, Output, input_path
 from local_shape_descriptors.config import LocalShapeDescriptorsConfig, block_shape
 from local_shape_descriptors.fragments import chunk_shape, settings_of
@@ -81,8 +80,7 @@ class PredictStage(BlockwiseStage):
         config = settings_of(job)
         geometry = volume_geometry(config, job.volume)
         check_sample(geometry.open(input_path(job, "raw"), voxel_size_nm=config.volume(job.volume).voxel_size_nm))
-        predictor = open_predictor(checkpoint_path(job), config)
-        UNetShapes(predictor.network.config.unet)
+        open_predictor(checkpoint_path(job), config)  # refused here rather than in every worker
         for head, output in self.outputs(config, job.volume).items():
             keep_or_create(
                 job.staged(output),
