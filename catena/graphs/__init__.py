@@ -5,14 +5,17 @@ from catena.graphs.reach import require_local_filesystem, require_reach
 from catena.graphs.schema import Columns, TableSchema
 from catena.graphs.sqlite import SQLiteStore
 from catena.graphs.store import GraphStore
+from catena.graphs.url import StoreUrl, without_password
 
 __all__ = [
     "Columns",
     "GraphStore",
     "SQLiteStore",
+    "StoreUrl",
     "TableSchema",
     "open_store",
     "require_local_filesystem",
     "require_reach",
     "sqlite_url",
+    "without_password",
 ]

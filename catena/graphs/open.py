@@ -8,6 +8,7 @@ from typing import Literal
 from catena.errors import ConfigError
 from catena.graphs.sqlite import SQLiteStore
 from catena.graphs.store import GraphStore
+from catena.graphs.url import without_password
 
 _SQLITE = "sqlite:///"
 
@@ -31,7 +32,7 @@ def open_store(url: str, mode: Literal["a", "r"] = "a") -> GraphStore:
     """
     if url.startswith(_SQLITE) and len(url) > len(_SQLITE):
         return SQLiteStore(url.removeprefix(_SQLITE), mode)
-    raise ConfigError(f"store {_without_password(url)!r} is not supported; expected sqlite:///PATH")
+    raise ConfigError(f"store {without_password(url)!r} is not supported; expected sqlite:///PATH")
 
 
 def sqlite_url(path: str | Path) -> str:
@@ -41,11 +42,3 @@ def sqlite_url(path: str | Path) -> str:
     'sqlite:////data/rag.sqlite'
     """
     return f"{_SQLITE}{path}"
-
-
-def _without_password(url: str) -> str:
-    scheme, separator, rest = url.partition("://")
-    credentials, at, place = rest.rpartition("@")
-    if not separator or not at:
-        return url
-    return f"{scheme}://{credentials.partition(':')[0]}:***@{place}"

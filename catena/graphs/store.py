@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
@@ -84,10 +83,6 @@ class GraphStore(Protocol):
 
     def drop(self, table: str) -> None:
         """Remove `table`; nothing happens if it is not there."""
-        ...
-
-    def transaction(self) -> AbstractContextManager[None]:
-        """Make all writes inside the ``with`` one commit; an exception undoes them."""
         ...
 
     def set_metadata(self, key: str, value: Any) -> None:

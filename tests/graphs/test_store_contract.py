@@ -2,13 +2,12 @@
 
 import multiprocessing
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from catena.errors import StoreError
-from catena.graphs import GraphStore, TableSchema, open_store, sqlite_url
+from catena.graphs import GraphStore, TableSchema, open_store
 
 EDGES = TableSchema({"u": "uint64", "v": "uint64", "merge_score": "float32"}, key=("u", "v"))
 NODES = TableSchema({"id": "uint64", "pos_0": "int64", "pointer": "int8", "root": "bool"}, key=("id",))
@@ -40,21 +39,9 @@ def same(found: Columns, expected: Columns) -> None:
         np.testing.assert_array_equal(found[name], values, err_msg=name)
 
 
-@pytest.fixture(params=["sqlite"])
-def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], GraphStore]:
-    urls = {"sqlite": sqlite_url(tmp_path / "folder" / "rag.sqlite")}
-    return lambda: open_store(urls[request.param])
-
-
-@pytest.fixture
-def store(opener: Callable[[], GraphStore]) -> Iterator[GraphStore]:
-    with opener() as opened:
-        yield opened
-
-
 def test_follows_the_protocol(store: GraphStore) -> None:
     assert isinstance(store, GraphStore)
-    assert store.url.startswith("sqlite:///")
+    assert "://" in store.url
 
 
 def test_rows_come_back_by_key_in_their_dtypes(store: GraphStore, opener: Callable[[], GraphStore]) -> None:
@@ -167,22 +154,6 @@ def test_a_failed_replacement_changes_nothing(store: GraphStore) -> None:
         store.replace_all("edges", stream())
     same(store.read("edges"), edges((5, 6, 0.5)))
     assert store.blocks_written("edges").tolist() == [5]
-
-
-def test_a_transaction_is_all_or_nothing(store: GraphStore) -> None:
-    store.create("edges", EDGES)
-    store.create("statistics", STATISTICS)
-
-    def write_both(rows: Columns) -> None:
-        with store.transaction():
-            store.write_block("edges", 0, edges((1, 2, 0.5)))
-            store.write_block("statistics", 0, rows)
-
-    with pytest.raises(StoreError, match="columns"):
-        write_both({"u": np.zeros(1, dtype=np.uint64)})
-    assert store.count("edges") == 0
-    write_both(statistics((1, 1)))
-    assert (store.count("edges"), store.count("statistics")) == (1, 1)
 
 
 def test_creating_again_is_nothing_but_another_schema_is_refused(store: GraphStore) -> None:
