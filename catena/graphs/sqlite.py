@@ -290,6 +290,12 @@ class SQLiteStore:
             row = self._connection.execute("SELECT value FROM catena_metadata WHERE key = ?", (key,)).fetchone()
         return default if row is None else json.loads(row[0])
 
+    def metadata(self) -> dict[str, Any]:
+        """Return all values that are stored, by key in order; null is as good as nothing and left out."""
+        with self._doing("reading metadata"):
+            rows = self._connection.execute("SELECT key, value FROM catena_metadata ORDER BY key").fetchall()
+        return {key: json.loads(value) for key, value in rows if value != "null"}
+
     def close(self) -> None:
         """Let go of the connection; using the store afterwards is an error."""
         self._connection.close()

@@ -93,6 +93,10 @@ class GraphStore(Protocol):
         """Return the value stored under `key`, or `default`."""
         ...
 
+    def metadata(self) -> dict[str, Any]:
+        """Return all values that are stored, by key in order; null is as good as nothing and left out."""
+        ...
+
     def close(self) -> None:
         """Let go of the connection; using the store afterwards is an error."""
         ...

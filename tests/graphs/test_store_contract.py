@@ -192,6 +192,13 @@ def test_metadata(store: GraphStore, opener: Callable[[], GraphStore]) -> None:
         assert another.get_metadata("voxel_size") == [8, 8, 8]
 
 
+def test_all_metadata(store: GraphStore) -> None:
+    assert store.metadata() == {}
+    for key, value in (("z", [1]), ("a", {"b": None}), ("gone", 3), ("gone", None)):
+        store.set_metadata(key, value)
+    assert list(store.metadata().items()) == [("a", {"b": None}), ("z", [1])]
+
+
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
