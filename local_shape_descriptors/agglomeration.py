@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from funlib.geometry import Coordinate
+from funlib.geometry import Coordinate, Roi
 from numpy.typing import NDArray
 
 from catena.blockwise.blocks import Block, BlockGrid
@@ -131,16 +131,24 @@ class AgglomerateStage(BlockwiseStage):
         def process(block: Block) -> None:
             roi = block.read_roi.intersect(fragments.roi).intersect(affinities.roi)
             core = block_slices(block.write_roi, roi, geometry.voxel_size)
-            labels, values = fragments.read(roi), affinities.read(roi)
+            labels = fragments.read(roi)
             nodes = store.read("nodes", ["id", "root", "pointer"], blocks=[block.index])
             begin = np.array((block.write_roi.begin - grid.roi.begin) // geometry.voxel_size)
             roots = positions(nodes["root"], grid) - begin
             pairs = ordered_pairs(forced_edges(nodes["id"], roots, nodes["pointer"], labels, core))
             if config.agglomerate.scope == "graph":
-                found = edge_statistics(values, offsets, labels, core=core, bins=config.agglomerate.bins)
+                above = Roi(block.write_roi.begin, roi.end - block.write_roi.begin)  # no face below is ours
+                found = edge_statistics(
+                    affinities.read(above),
+                    offsets,
+                    labels[block_slices(above, roi, geometry.voxel_size)],
+                    core=block_slices(block.write_roi, above, geometry.voxel_size),
+                    bins=config.agglomerate.bins,
+                )
                 rows, table = statistics_columns(found), tables["statistics"]
             else:
-                rows, table = block_scores(values, offsets, labels, pairs, config, block), tables["edges"]
+                scored = block_scores(affinities.read(roi), offsets, labels, pairs, config, block)
+                rows, table = scored, tables["edges"]
             store.write_block(tables["forced"], block.index, {"u": pairs[:, 0], "v": pairs[:, 1]})
             fault_point("agglomerate.between_tables")
             store.write_block(table, block.index, rows)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from catena.errors import ConfigError
-from catena.inference import Predictor, load_network
-from catena.inference.prediction import Precision
 from catena.task import Job, Made, input_path
 from local_shape_descriptors.config import LocalShapeDescriptorsConfig
+
+if TYPE_CHECKING:
+    from catena.inference import Predictor
+    from catena.inference.prediction import Precision
 
 BEST = "best.pt"
 
@@ -46,6 +48,8 @@ def predict(
     DataError
         If raw or the checkpoint cannot be used.
     """
+    from catena.inference import Predictor, load_network  # imports torch, which every worker would wait for
+
     network = load_network(checkpoint).network
     chosen = device or default_device()
     return Predictor(network, device=chosen, **{"precision": fast_precision(chosen), **settings}).array(raw)
@@ -87,6 +91,8 @@ def open_predictor(checkpoint: Path, config: LocalShapeDescriptorsConfig) -> Pre
     ConfigError
         If its outputs are not those that the experiment's model has.
     """
+    from catena.inference import Predictor, load_network
+
     loaded = load_network(checkpoint)
     found, expected = dict(loaded.config.heads), config.model.heads
     if found != expected:

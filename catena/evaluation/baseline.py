@@ -12,7 +12,6 @@ import numpy as np
 from funlib.geometry import Coordinate
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
-from scipy.ndimage import gaussian_filter
 
 from catena.config import Config
 from catena.errors import DataError, GeometryError
@@ -87,6 +86,8 @@ def pseudo_affinities(
 
 
 def _smoothed(raw: NDArray[Any], voxel_size: Coordinate, sigma: float) -> NDArray[np.float32]:
+    from scipy.ndimage import gaussian_filter  # not needed by those who only read the configuration
+
     if raw.ndim != 3:
         raise GeometryError(f"raw must be (z, y, x), found shape {raw.shape}")
     if not raw.size:

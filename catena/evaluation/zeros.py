@@ -16,7 +16,6 @@ from typing import Literal
 import numpy as np
 from funlib.geometry import Coordinate
 from numpy.typing import ArrayLike, NDArray
-from scipy.ndimage import distance_transform_edt
 
 from catena.errors import ConfigError, GeometryError
 
@@ -82,6 +81,8 @@ def fill_zeros(segmentation: NDArray[np.unsignedinteger], voxel_size: Coordinate
     NDArray
         Labels of the same dtype; unchanged where there is no label at all.
     """
+    from scipy.ndimage import distance_transform_edt
+
     background = segmentation == 0
     if not background.any() or background.all():
         return segmentation

@@ -180,17 +180,37 @@ def _basins(
     in_plane = config.sectionwise(voxel_size)
     first = begin - Coordinate(each.start for each in core)
     field = ascent_field(inside, voxel_size, config.distance_cap, first, in_plane=in_plane)
-    pointers = steepest_neighbours(field, in_plane=in_plane)
-    if config.grow:
-        growing = ways_inside(inside, voxel_size, config.grow, mask, in_plane=in_plane)
-        pointers = np.where(inside, pointers, growing)
     context = fragment_context(config, voxel_size)
     valid = _valid_part(core, inside.shape, context, _reach_vox(MEETING_REACH, voxel_size, in_plane))
-    shifted = cast(Box, tuple(slice(c.start - v.start, c.stop - v.start) for c, v in zip(core, valid, strict=True)))
-    local, roots = label_basins(pointers[valid], shifted, cast(tuple[int, int, int], tuple(shape)))
+    pointers = steepest_neighbours(field, in_plane=in_plane)[valid]
+    if config.grow:
+        growing = _growing(inside, valid, config, voxel_size, mask)
+        pointers = np.where(inside[valid], pointers, growing)
+    local, roots = label_basins(pointers, _within(core, valid), cast(tuple[int, int, int], tuple(shape)))
     at = np.stack(np.unravel_index(roots - 1, tuple(shape)), axis=1).astype(np.int64)
-    ways = pointers[core][at[:, 0], at[:, 1], at[:, 2]].astype(np.int8)
+    ways = pointers[_within(core, valid)][at[:, 0], at[:, 1], at[:, 2]].astype(np.int8)
     return _described(local, roots, at, ways, block_index, shape)
+
+
+def _growing(
+    inside: NDArray[np.uint8],
+    valid: Box,
+    config: FragmentsConfig,
+    voxel_size: Coordinate,
+    mask: NDArray[np.generic] | None,
+) -> NDArray[np.uint8]:
+    """Return the growth pointers of the valid part, from no more of the array than they depend on."""
+    in_plane = config.sectionwise(voxel_size)
+    reach = growth_reach(voxel_size, config.grow, in_plane) + Coordinate(0 if in_plane else 1, 1, 1)
+    near = cast(Box, tuple(slice(max(v.start - r, 0), v.stop + r) for v, r in zip(valid, reach, strict=True)))
+    ways = ways_inside(inside[near], voxel_size, config.grow, None if mask is None else mask[near], in_plane=in_plane)
+    return ways[_within(valid, near)]
+
+
+def _within(inner: Box, outer: Box) -> Box:
+    """Return where `inner` lies in an array cut out at `outer`."""
+    parts = zip(inner, outer, strict=True)
+    return cast(Box, tuple(slice(i.start - o.start, i.stop - o.start) for i, o in parts))
 
 
 def _valid_part(core: Box, array_shape: tuple[int, ...], context: Coordinate, further: Coordinate) -> Box:

@@ -96,35 +96,67 @@ def _limit(edges: tuple[int, int, int], grow: int, in_plane: bool) -> int:
     return grow * min(edges[1:] if in_plane else edges) + 1
 
 
+# What decides between two neighbours is (distance to the inside, length of the step, order), and it is a sum over the
+# axes but for the distance: so the least key is found along one axis after the other, in rows that compile to vector
+# instructions. A voxel's own key stands for a step of no length: it wins where no neighbour is nearer.
 @kernel
 def _point_to_nearest(
     squared: NDArray[np.uint16], limit2: int, edges: NDArray[np.int64], in_plane: bool, pointers: NDArray[np.uint8]
 ) -> None:
     depth, height, width = squared.shape
-    reach = 0 if in_plane else 1
+    step = edges * edges * 27
+    scale = np.int64(27) * (edges[0] ** 2 + edges[1] ** 2 + edges[2] ** 2 + 1)
+    along_z = np.empty((height, width), np.int64)
+    along_y = np.empty(width, np.int64)
     for z in range(depth):
         for y in range(height):
-            for x in range(width):
-                own = np.int64(squared[z, y, x])
-                if own == 0:
-                    continue
-                pointers[z, y, x] = OUTSIDE
-                if own >= limit2:
-                    continue
-                nearest, shortest = own, np.int64(0)
-                pointers[z, y, x] = STAY
-                for dz in range(-reach, reach + 1):
-                    for dy in range(-1, 2):
-                        for dx in range(-1, 2):
-                            a, b, c = z + dz, y + dy, x + dx
-                            if a < 0 or b < 0 or c < 0 or a >= depth or b >= height or c >= width:
-                                continue
-                            there = np.int64(squared[a, b, c])
-                            step = (dz * edges[0]) ** 2 + (dy * edges[1]) ** 2 + (dx * edges[2]) ** 2
-                            # in z, y, x order, so that of equals the last one stays
-                            if there < nearest or (there == nearest and there < own and step <= shortest):
-                                nearest, shortest = there, step
-                                pointers[z, y, x] = 9 * (dz + 1) + 3 * (dy + 1) + dx + 1
+            _key(squared[z, y], scale, along_z[y])
+            if not in_plane and z > 0:
+                _lower_key(squared[z - 1, y], scale, step[0] + 9, along_z[y])
+            if not in_plane and z < depth - 1:
+                _lower_key(squared[z + 1, y], scale, step[0] - 9, along_z[y])
+        for y in range(height):
+            along_y[:] = along_z[y]
+            if y > 0:
+                _lower_to(along_z[y - 1], step[1] + 3, along_y)
+            if y < height - 1:
+                _lower_to(along_z[y + 1], step[1] - 3, along_y)
+            _point_along_x(along_y, squared[z, y], step[2], limit2, pointers[z, y])
+
+
+@kernel
+def _key(distances: NDArray[np.uint16], scale: int, out: NDArray[np.int64]) -> None:
+    for x in range(out.size):
+        out[x] = np.int64(distances[x]) * scale + 13
+
+
+@kernel
+def _lower_key(distances: NDArray[np.uint16], scale: int, step: int, out: NDArray[np.int64]) -> None:
+    for x in range(out.size):
+        out[x] = min(out[x], np.int64(distances[x]) * scale + 13 + step)
+
+
+@kernel
+def _lower_to(keys: NDArray[np.int64], step: int, out: NDArray[np.int64]) -> None:
+    for x in range(out.size):
+        out[x] = min(out[x], keys[x] + step)
+
+
+@kernel
+def _point_along_x(
+    keys: NDArray[np.int64], distances: NDArray[np.uint16], step: int, limit2: int, pointers: NDArray[np.uint8]
+) -> None:
+    last = keys.size - 1
+    for x in range(keys.size):
+        best = keys[x]
+        if x > 0:
+            best = min(best, keys[x - 1] + step + 1)
+        if x < last:
+            best = min(best, keys[x + 1] + step - 1)
+        own = np.int64(distances[x])
+        # the digits count down while the pointer's count up: of equals the last one wins
+        way = 26 - best % 27
+        pointers[x] = np.uint8(13) if own == 0 else (np.uint8(27) if own >= limit2 else np.uint8(way))
 
 
 @kernel
