@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from catena.arrays import make_groups, open_array, output_error
+from catena.arrays import open_array, output_error
 from catena.config import to_yaml
 from catena.errors import ArrayNotFoundError, CatenaError, ConfigError, DataError, StageError
 from catena.experiment import ExperimentConfig, check_volume
@@ -28,9 +28,11 @@ from catena.fingerprint import (
     fingerprint_values,
     hash_content,
 )
+from catena.graphs.staged_tables import begin_attempt, belongs_here, drop_staged, is_published, publish_table
 from catena.ledger import Ledger, Record
 from catena.lock import ExperimentLock
 from catena.plan import Node, Selection, parents, plan
+from catena.publishing import move_into_place
 from catena.task import Given, Job, Made, Output, Progress, Stage, StageReport, Task, folder_of
 
 LONG_S = 600.0
@@ -123,6 +125,7 @@ def run(
         check_volume(config.volume(volume), volume)
     with ExperimentLock(config.folder), Ledger(config.folder / "ledger.sqlite") as ledger:
         current = _Run(task, config, ledger, selection, reporter or Reporter())
+        _reach_graphs(current, nodes)
         _finish_publishing(current)
         _confirm_long_work(current, nodes)
         with _writing(config.experiment):
@@ -203,6 +206,7 @@ def _make(run: _Run, node: Node, stage: Stage, reason: str) -> Outcome:
     try:
         with _writing(node.label):
             job.staging.mkdir(parents=True, exist_ok=True)
+            _tie_to_store(run, node, job)
             report = stage.run(job, _beating(progress, beat))
     except BaseException:
         run.ledger.write(volume, node.stage, "staged", record("failed"))
@@ -253,7 +257,7 @@ def _publish(run: _Run, node: Node, job: Job, record: Record) -> None:
     """Move every output into place; safe to repeat after a crash at any point."""
     for output in _recorded_outputs(record) or _outputs(run, node).values():
         with _writing(node.label):
-            _publish_output(run, node, job, output)
+            _publish_output(run, node, job, output, record.fingerprint)
     report = {key: value for key, value in record.report.items() if key != _OUTPUTS}
     done = Record(record.fingerprint, "done", record.seconds, record.explanation, report)
     run.ledger.publish(node.volume, node.stage, done)
@@ -270,34 +274,12 @@ def _recorded_outputs(record: Record) -> list[Output]:
     return [Output(each["path"], each["kind"]) for each in record.report.get(_OUTPUTS, [])]
 
 
-def _publish_output(run: _Run, node: Node, job: Job, output: Output) -> None:
+def _publish_output(run: _Run, node: Node, job: Job, output: Output, fingerprint: str) -> None:
     if output.kind != "table":
-        _move(job.staged(output), job.folder / output.path, array=output.kind == "array")
+        move_into_place(job.staged(output), job.folder / output.path, array=output.kind == "array")
         return
     with _graph(run, node) as store:
-        if job.table(output) in store.tables():
-            store.rename(job.table(output), output.path, replace=True)
-
-
-def _move(source: Path, target: Path, array: bool) -> None:
-    """Replace `target` by `source` if `source` is still there."""
-    old = target.with_name(f".old-{target.name}")
-    if source.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if array:
-            make_groups(target)
-        if target.exists():
-            _remove(old)
-            target.rename(old)
-        source.rename(target)
-    _remove(old)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+        publish_table(store, job.table(output), output.path, fingerprint)
 
 
 def _forget_stale_staging(run: _Run, node: Node, job: Job) -> None:
@@ -305,24 +287,26 @@ def _forget_stale_staging(run: _Run, node: Node, job: Job) -> None:
     for folder in job.staging.parent.glob(f"{node.stage}-*"):
         if folder != job.staging:
             shutil.rmtree(folder)
-    tables = [output for output in _outputs(run, node).values() if output.kind == "table"]
-    if tables:
+    if tables := _tables(run, node):
         with _graph(run, node) as store:
-            for name in store.tables():
-                if any(name.startswith("staged_") and name.endswith(f"_{each.path}") for each in tables) and all(
-                    name != job.table(each) for each in tables
-                ):
-                    store.drop(name)
+            drop_staged(store, [each.path for each in tables], keep=[job.table(each) for each in tables])
 
 
 def _drop_staging(run: _Run, node: Node, job: Job) -> None:
     shutil.rmtree(job.staging, ignore_errors=True)
-    tables = [output for output in _outputs(run, node).values() if output.kind == "table"]
-    if tables:
+    if tables := _tables(run, node):
         with _graph(run, node) as store:
-            for output in tables:
-                if job.table(output) in store.tables():
-                    store.drop(job.table(output))
+            drop_staged(store, [each.path for each in tables])
+
+
+def _tie_to_store(run: _Run, node: Node, job: Job) -> None:
+    """Go on with an earlier attempt only if its rows lie in the graph store that is used now."""
+    if tables := _tables(run, node):
+        with _graph(run, node) as store:
+            if not belongs_here(store, node.stage, job.staging):
+                shutil.rmtree(job.staging)
+                drop_staged(store, [each.path for each in tables])
+                begin_attempt(store, node.stage, job.staging)
 
 
 def _confirm_long_work(run: _Run, nodes: Sequence[Node]) -> None:
@@ -331,9 +315,14 @@ def _confirm_long_work(run: _Run, nodes: Sequence[Node]) -> None:
         return
     losing: dict[str, float] = {}
     stale: set[Node] = set()
+    hint = ""
     for node in nodes:
         done = run.ledger.read(node.volume, node.stage, "published")
-        if parents(run.task, run.config, node) & stale or _is_stale(run, node, done):
+        changed = bool(parents(run.task, run.config, node) & stale) or _is_stale(run, node, done)
+        elsewhere = not changed and not all(_exists(run, node, table) for table in _tables(run, node))
+        if elsewhere:
+            hint = "; or bring the graph over from the store where it lies: catena graph copy"
+        if changed or elsewhere:
             stale.add(node)
             seconds = (done.seconds if done is not None else 0.0) + _staged_seconds_lost(run, node, stale)
             if seconds > 0:
@@ -341,7 +330,7 @@ def _confirm_long_work(run: _Run, nodes: Sequence[Node]) -> None:
     if sum(losing.values()) > LONG_S:
         lines = ", ".join(f"{label} ({seconds / 60:.0f} min)" for label, seconds in losing.items() if seconds > 30)
         raise ConfigError(
-            f"this would redo work that took {sum(losing.values()) / 60:.0f} min: {lines}; say --yes to do so"
+            f"this would redo work that took {sum(losing.values()) / 60:.0f} min: {lines}; say --yes to do so{hint}"
         )
 
 
@@ -421,11 +410,22 @@ def _outputs(run: _Run, node: Node) -> Mapping[str, Output]:
     return run.task.stage(node.stage).outputs(run.config, node.volume)
 
 
+def _tables(run: _Run, node: Node) -> list[Output]:
+    return [output for output in _outputs(run, node).values() if output.kind == "table"]
+
+
 def _exists(run: _Run, node: Node, output: Output) -> bool:
     if output.kind == "table":
         with _graph(run, node) as store:
-            return output.path in store.tables()
+            return is_published(store, output.path, _fingerprint(run, node)[0])
     return (folder_of(run.config, node.volume) / output.path).exists()
+
+
+def _reach_graphs(run: _Run, nodes: Sequence[Node]) -> None:
+    """Open the graph stores that will be needed: one out of reach is to stop the run now, not after training."""
+    for node in {each.volume: each for each in nodes if _tables(run, each)}.values():
+        with _graph(run, node):
+            pass
 
 
 @contextmanager

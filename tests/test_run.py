@@ -13,6 +13,7 @@ import pytest
 from funlib.geometry import Coordinate, Roi
 from rich.console import Console
 
+import catena.publishing as publishing
 import catena.run as runner
 from catena.arrays import create_array, open_array
 from catena.errors import ArrayNotFoundError, ConfigError, DataError, OutputError
@@ -243,7 +244,7 @@ def test_a_kill_between_any_two_steps_of_publishing_is_repaired(
         return step
 
     with monkeypatch.context() as patch:
-        patch.setattr(runner, "_remove", dying(runner._remove))
+        patch.setattr(publishing, "_remove", dying(publishing._remove))
         patch.setattr(Path, "rename", dying(Path.rename))
         patch.setattr(Ledger, "publish", dying(Ledger.publish))
         patch.setattr(runner, "to_yaml", lambda config: "")
@@ -314,7 +315,7 @@ def test_the_seconds_of_a_killed_attempt_are_on_record(values: dict[str, Any], m
     assert seen[0] >= 0.05
 
 
-@pytest.mark.parametrize("broken", ["_move", "to_yaml"])
+@pytest.mark.parametrize("broken", ["move_into_place", "to_yaml"])
 def test_a_failure_to_publish_or_to_write_the_configuration_is_an_output_error(
     values: dict[str, Any], monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
