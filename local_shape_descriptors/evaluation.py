@@ -131,7 +131,7 @@ def score_region(
             continue
         chosen = score(counts.relabelled(tables.ids, segments))
         if policy == config.evaluate.zeros:
-            sweep = sweep_thresholds(counts, tables.ids, np.asarray(tables.segments), tables.thresholds)
+            sweep = sweep_thresholds(counts, tables.ids, tables.segments, tables.thresholds)
             scores = RegionScores(chosen, policy, threshold, config.agglomerate.merge_function, baseline=baseline)
             flat = {**scores.to_flat(), **flat}
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from catena.errors import DataError
 from catena.evaluation import sweep_thresholds
-from catena.segmentation import lookup_tables
+from catena.segmentation import iterate_lookup_tables
 from catena.task import Input, Job, Made, Output, Progress, Stage, StageReport, input_path
 from local_shape_descriptors.agglomeration import edges_table
 from local_shape_descriptors.config import LocalShapeDescriptorsConfig
@@ -25,39 +25,96 @@ from local_shape_descriptors.scoring import count_fragments, truth_inputs
 Settings = LocalShapeDescriptorsConfig
 
 
+_ROWS = 1 << 18
+"""Fragments per chunk: what a worker holds at a time, however large the volume."""
+
+
 @dataclass(frozen=True)
 class LookupTables:
-    """Segments of all fragments at all thresholds.
+    """Segments of all fragments at all thresholds, read as far as they are asked for.
 
     Attributes
     ----------
-    ids
-        ``(n,)`` uint64 fragment ids, ascending.
     thresholds
         ``(t,)`` float64, ascending.
+    first_ids
+        uint64, the lowest fragment id of every chunk of rows.
     segments
-        ``(t, n)`` uint64; read lazily, one row per threshold.
+        ``(t, n)`` uint64 zarr array, one chunk row per threshold.
     """
 
-    ids: NDArray[np.uint64]
     thresholds: NDArray[np.float64]
+    first_ids: NDArray[np.uint64]
     segments: Any
+    _ids: Any
 
-    def save(self, folder: Path) -> None:
-        """Write one zarr group; a row of `segments` is one chunk row."""
+    @classmethod
+    def write(
+        cls, folder: Path, ids: NDArray[np.uint64], thresholds: NDArray[np.float64], rows: Iterable[NDArray[np.uint64]]
+    ) -> Self:
+        """Write one zarr group and open it.
+
+        Parameters
+        ----------
+        folder
+            Becomes the group; what is there is replaced.
+        ids
+            ``(n,)`` uint64 fragment ids, ascending.
+        thresholds
+            ``(t,)``, ascending.
+        rows
+            The segments of all fragments, one threshold after the other; one at a time is held in memory.
+        """
         group = zarr.open_group(str(folder), mode="w")
-        group.array("ids", self.ids, chunks=(1 << 20,))
-        group.array("thresholds", self.thresholds)
-        group.array("segments", self.segments, chunks=(1, 1 << 20))
+        group.array("ids", ids, chunks=(_ROWS,))
+        group.array("first_ids", ids[::_ROWS])
+        group.array("thresholds", thresholds)
+        segments = group.create_dataset(
+            "segments", shape=(len(thresholds), len(ids)), chunks=(1, _ROWS), dtype="uint64", write_empty_chunks=False
+        )
+        for number, row in enumerate(rows):
+            segments[number] = row
+        return cls.load(folder)
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
-        """Open what :meth:`save` wrote."""
+        """Open what :meth:`write` wrote."""
         group = zarr.open_group(str(folder), mode="r")
-        return cls(group["ids"][:], group["thresholds"][:], group["segments"])
+        return cls(group["thresholds"][:], group["first_ids"][:], group["segments"], group["ids"])
+
+    @property
+    def ids(self) -> NDArray[np.uint64]:
+        """All fragment ids, ascending; as many as the volume has."""
+        ids: NDArray[np.uint64] = self._ids[:]
+        return ids
 
     def at(self, threshold: float) -> NDArray[np.uint64]:
         """Return the segments of all fragments at one of the thresholds.
+
+        Raises
+        ------
+        DataError
+            If there is no table for it.
+        """
+        segments: NDArray[np.uint64] = self.segments[self.row(threshold)]
+        return segments
+
+    def between(self, threshold: float, low: int, high: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+        """Return the ids from `low` to `high` (inclusive) and their segments, with others around them.
+
+        Only the chunks that hold them are read: a worker's memory does not grow with the volume.
+
+        Raises
+        ------
+        DataError
+            If there is no table for the threshold.
+        """
+        first, last = (int(np.searchsorted(self.first_ids, np.uint64(each), side="right")) for each in (low, high))
+        rows = slice(max(first - 1, 0) * _ROWS, last * _ROWS)
+        return self._ids[rows], self.segments[self.row(threshold), rows]
+
+    def row(self, threshold: float) -> int:
+        """Return the number of a threshold's table.
 
         Raises
         ------
@@ -70,14 +127,13 @@ class LookupTables:
                 f"no lookup table at threshold {threshold}; the nearest is {self.thresholds[row]:g}. "
                 "Add it to lookup_tables.thresholds or change lookup_tables.step"
             )
-        segments: NDArray[np.uint64] = np.asarray(self.segments[row])
-        return segments
+        return row
 
 
 class LookupTablesStage(Stage):
     """Turn merge scores into lookup tables; choose the threshold on the validation region."""
 
-    name, version = "lookup_tables", 1
+    name, version = "lookup_tables", 2
 
     def applies(self, config: Settings, volume: str) -> bool:
         """Only where there are affinities."""
@@ -122,9 +178,10 @@ class LookupTablesStage(Stage):
             edges = store.read(edges_table(config), ["u", "v", "merge_score", "forced"])
         thresholds = np.array(config.lookup_tables.values)
         forced = np.stack([edges["u"][edges["forced"]], edges["v"][edges["forced"]]], axis=1)
-        segments = lookup_tables(ids, edges["u"], edges["v"], edges["merge_score"], forced, thresholds.tolist())
-        tables = LookupTables(ids, thresholds, segments)
-        tables.save(job.staged(outputs["lookup_tables"]) / f"{config.agglomerate.merge_function}.zarr")
+        rows = iterate_lookup_tables(
+            ids, edges["u"], edges["v"], edges["merge_score"], forced, config.lookup_tables.values
+        )
+        tables = LookupTables.write(tables_path(config, job.staged(outputs["lookup_tables"])), ids, thresholds, rows)
         figures: dict[str, Any] = {"fragments": len(ids), "edges": len(edges["u"])}
         if "threshold" in outputs:
             figures |= self._choose(job, tables, job.staged(outputs["threshold"]))
@@ -134,7 +191,7 @@ class LookupTablesStage(Stage):
     def _choose(self, job: Job, tables: LookupTables, path: Path) -> dict[str, Any]:
         config = settings_of(job)
         counts = count_fragments(config, job.volume, "validation", input_path(job, "fragments"))
-        sweep = sweep_thresholds(counts, tables.ids, np.asarray(tables.segments), tables.thresholds)
+        sweep = sweep_thresholds(counts, tables.ids, tables.segments, tables.thresholds)
         best = sweep.best_threshold
         chosen = {"threshold": best, "chosen_on": "validation", "voi_sum": float(sweep.at(best).voi_sum)}
         path.write_text(json.dumps(chosen, indent=1))

@@ -78,16 +78,19 @@ class SegmentationStage(BlockwiseStage):
         )
 
     def block_function(self, job: Job) -> BlockFunction:
-        """Load the lookup table once and return the work of one block."""
+        """Open everything and return the work of one block."""
         config = settings_of(job)
         geometry = volume_geometry(config, job.volume)
         fragments = open_input(job, "fragments", geometry)
         target = geometry.open(str(job.staged(self.outputs(config, job.volume)["segmentation"])), "r+")
         tables = LookupTables.load(tables_path(config, input_path(job, "lookup_tables")))
-        segments = tables.at(threshold_of(job)[0])
+        threshold = threshold_of(job)[0]
+        voxels = self.grid(config, job.volume).voxels_per_block
 
         def process(block: Block) -> None:
-            target.write(block.write_roi, relabel(fragments.read(block.write_roi), tables.ids, segments))
+            # a fragment's id tells its block: of the table, this block needs what lies between these two
+            ids, segments = tables.between(threshold, block.index * voxels + 1, (block.index + 1) * voxels)
+            target.write(block.write_roi, relabel(fragments.read(block.write_roi), ids, segments))
             fault_point("segmentation.after_arrays")
 
         return process

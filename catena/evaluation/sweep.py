@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -48,7 +49,7 @@ class Sweep:
         return Scores(float(self.voi_split[row]), float(self.voi_merge[row]), float(self.adapted_rand_error[row]))
 
 
-def sweep_thresholds(contingency: Contingency, ids: ArrayLike, tables: ArrayLike, thresholds: ArrayLike) -> Sweep:
+def sweep_thresholds(contingency: Contingency, ids: ArrayLike, tables: Any, thresholds: ArrayLike) -> Sweep:
     """Score the segmentation that each lookup table makes of the counted fragments.
 
     The voxels were read once, for `contingency`; each threshold costs a pass over its distinct pairs.
@@ -60,7 +61,8 @@ def sweep_thresholds(contingency: Contingency, ids: ArrayLike, tables: ArrayLike
     ids
         Fragment ids ``(n,)``, uint64.
     tables
-        Segment of each fragment at each threshold, ``(n_thresholds, n)`` uint64.
+        Segment of each fragment at each threshold, ``(n_thresholds, n)`` uint64: a NumPy or a zarr array, of which one
+        row at a time is read.
     thresholds
         Ascending, ``(n_thresholds,)``.
 
@@ -73,14 +75,14 @@ def sweep_thresholds(contingency: Contingency, ids: ArrayLike, tables: ArrayLike
     DataError
         If a counted fragment is in no table, or nothing was counted.
     """
-    values, segments = np.asarray(thresholds, np.float64), np.asarray(tables)
+    values = np.asarray(thresholds, np.float64)
     if values.ndim != 1 or not len(values) or np.any(np.diff(values) <= 0):
         raise ConfigError(f"thresholds must be a list of ascending numbers, found {values.tolist()}")
-    if segments.ndim != 2 or len(segments) != len(values):
+    if len(tables.shape) != 2 or len(tables) != len(values):
         raise GeometryError(
-            f"{len(values)} thresholds need lookup tables of shape ({len(values)}, n), found {segments.shape}"
+            f"{len(values)} thresholds need lookup tables of shape ({len(values)}, n), found {tables.shape}"
         )
     relabel = contingency.relabeller(ids)
-    scores = [score(relabel(each)) for each in segments]
+    scores = [score(relabel(tables[row])) for row in range(len(values))]
     split, merge, rand = np.array([(each.voi_split, each.voi_merge, each.adapted_rand_error) for each in scores]).T
     return Sweep(values, split, merge, rand)
