@@ -25,13 +25,13 @@ GOLDEN = {
     "basins-graph": {
         "fragments": "1: 0669dac3e58b3725",
         "agglomerate": "1: fe99e9369a3d094b7cdc55b7511985f3",
-        "lookup_tables": "1: 201f20d9707c5eea",
+        "lookup_tables": "2: 201f20d9707c5eea",
         "segmentation": "1: 199bcb3ee7fa54a1",
     },
     "seeded-blocks": {
         "fragments": "1: 80aca78f11cfb541",
         "agglomerate": "1: 5cbf9ffb1a549d74bd83ae3824a78a72",
-        "lookup_tables": "1: a6568b2622666c8f",
+        "lookup_tables": "2: a6568b2622666c8f",
         "segmentation": "1: 85f3b3dec4e83820",
     },
 }
