@@ -1,0 +1,95 @@
+"""A connection to an SQLite file, as the SQL stores' shared logic uses it."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from catena.graphs.sql_session import SQLSession
+
+_STRICT = " STRICT" if sqlite3.sqlite_version_info >= (3, 37) else ""
+
+
+class SQLiteSession(SQLSession):
+    """A connection to an SQLite file.
+
+    Parameters
+    ----------
+    connection
+        In autocommit mode (``isolation_level=None``).
+    """
+
+    catalogue: ClassVar[tuple[str, ...]] = (
+        "CREATE TABLE IF NOT EXISTS catena_tables "
+        "(serial INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, schema TEXT NOT NULL)",
+        "CREATE TABLE IF NOT EXISTS catena_blocks (serial INTEGER NOT NULL, block INTEGER NOT NULL, "
+        "rows INTEGER NOT NULL, PRIMARY KEY (serial, block)) WITHOUT ROWID",
+        "CREATE TABLE IF NOT EXISTS catena_metadata (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+    )
+    integer: ClassVar[str] = "INTEGER"
+    blob: ClassVar[str] = "BLOB"
+    wanted: ClassVar[str] = "block IN (SELECT value FROM json_each(?))"
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+
+    def execute(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run one statement and return its rows, if it has any."""
+        return self.connection.execute(statement, values).fetchall()
+
+    def insert(self, table: str, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Add rows, one array per column."""
+        columns = ", ".join(f'"{name}"' for name in arrays)
+        # lists of Python numbers: binding NumPy scalars one by one is five times slower
+        rows = zip(*(array.tolist() for array in arrays.values()), strict=True)
+        marks = ", ".join("?" * len(arrays))
+        self.connection.executemany(f'INSERT INTO "{table}" ({columns}) VALUES ({marks})', rows)
+
+    def fetch(
+        self, statement: str, values: Sequence[Any], dtypes: Mapping[str, np.dtype[Any]]
+    ) -> dict[str, NDArray[Any]]:
+        """Run a SELECT whose columns are those of `dtypes`, in order, and return them as arrays."""
+        wire = np.dtype([(name, "f8" if dtype.kind == "f" else "i8") for name, dtype in dtypes.items()])
+        table = np.array(self.execute(statement, values), dtype=wire)
+        return {name: table[name].astype(dtype) for name, dtype in dtypes.items()}
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Make the statements within the ``with`` one commit; an exception undoes them."""
+        self.connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self.connection.execute("COMMIT")
+        finally:
+            if self.connection.in_transaction:
+                self.connection.execute("ROLLBACK")
+
+    def lock_catalogue(self) -> None:
+        """Do nothing: a transaction holds the whole file."""
+
+    def clear(self, table: str) -> None:
+        """Remove all rows."""
+        self.connection.execute(f'DELETE FROM "{table}"')
+
+    def column_type(self, dtype: np.dtype[Any]) -> str:
+        """Return the type of a column that holds `dtype`."""
+        return "REAL" if dtype.kind == "f" else "INTEGER"
+
+    def table_options(self, key: Sequence[str]) -> str:
+        """Return what follows the definition of a table with the primary key `key`."""
+        # a single integer key is SQLite's own row id, which is already clustered
+        return f" WITHOUT ROWID{_STRICT and ',' + _STRICT}" if len(key) > 1 else _STRICT
+
+    def listed(self, blocks: Iterable[int]) -> str:
+        """Return the value of :attr:`wanted`."""
+        return json.dumps(list(blocks))
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.connection.close()
