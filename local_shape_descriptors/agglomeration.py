@@ -13,6 +13,7 @@ from catena.blockwise.blocks import Block, BlockGrid
 from catena.blockwise.execution import ExecutionConfig
 from catena.blockwise.faults import fault_point
 from catena.blockwise.stage import BlockFunction, BlockwiseStage
+from catena.errors import StageError
 from catena.graphs import GraphStore, TableSchema
 from catena.segmentation import (
     EdgeStatistics,
@@ -43,6 +44,8 @@ EDGES = TableSchema(
 )
 """An edge between fragments u < v, owned by u's block: the score at which they merge, whether they are pieces of one
 fragment that a block face cut, and the additive statistics of their contact."""
+GRAPH_BYTES_PER_EDGE, GRAPH_BYTES_PER_BIN = 210, 8
+"""Peak memory of agglomerating a whole graph, measured with 10 million edges: what is read, and what is merged."""
 FORCED = TableSchema({"u": "uint64", "v": "uint64"}, key=("u", "v"), kind="arrays")
 
 
@@ -91,7 +94,9 @@ class AgglomerateStage(BlockwiseStage):
 
     def settings(self, config: Settings, volume: str) -> Mapping[str, Any]:
         """Return what the scores depend on."""
-        unused = {"store"} | ({"block_context"} if config.agglomerate.scope == "graph" else {"histogram_bins"})
+        unused = {"store", "memory_gb"} | (
+            {"block_context"} if config.agglomerate.scope == "graph" else {"histogram_bins"}
+        )
         return {"agglomerate": config.agglomerate.model_dump(mode="json", exclude=unused)}
 
     def execution(self, config: Settings) -> ExecutionConfig:
@@ -177,12 +182,9 @@ class AgglomerateStage(BlockwiseStage):
     def _whole_graph(
         self, store: GraphStore, table: str, config: Settings, grid: BlockGrid, forced: NDArray[np.uint64]
     ) -> dict[str, NDArray[Any]]:
+        require_memory(store.count(table), config)
         nodes = store.read("nodes", ["id", "root", "pointer"])
-        columns = store.read(table)
-        histogram = columns.get("histogram", np.zeros((len(columns["u"]), 0), np.uint32))
-        order = np.lexsort((columns["v"], columns["u"]))
-        u, v, contact, affinity_sum = (columns[name][order] for name in ("u", "v", "contact", "affinity_sum"))
-        statistics = EdgeStatistics(u, v, contact, affinity_sum, histogram[order])
+        statistics = edge_statistics_of(store, table)
         scores = agglomerate_graph(
             nodes["id"],
             positions(nodes["root"], grid),
@@ -199,6 +201,47 @@ class AgglomerateStage(BlockwiseStage):
             "contact": statistics.contact,
             "affinity_sum": statistics.affinity_sum,
         }
+
+
+def require_memory(edges: int, config: Settings) -> None:
+    """Refuse to agglomerate a graph that would not fit into the memory that the configuration states.
+
+    Raises
+    ------
+    StageError
+        Saying how much the graph needs, and what can be done.
+    """
+    settings = config.agglomerate
+    needed = edges * (GRAPH_BYTES_PER_EDGE + GRAPH_BYTES_PER_BIN * settings.bins) / 1e9
+    if needed <= settings.memory_gb:
+        return
+    ways = [f"set agglomerate.memory_gb to {needed:.0f} or more if this machine has it"]
+    if settings.bins:
+        ways.append("take fewer agglomerate.histogram_bins, or merge_function mean")
+    ways.append("set agglomerate.scope to blocks (the result then depends slightly on the block layout)")
+    raise StageError(
+        f"the graph has {edges} edges, and to agglomerate it as a whole takes about {needed:.1f} GB; "
+        f"agglomerate.memory_gb allows {settings.memory_gb:g}: {'; or '.join(ways)}. What is in the graph is kept"
+    )
+
+
+def edge_statistics_of(store: GraphStore, table: str) -> EdgeStatistics:
+    """Read the edges of all blocks, ordered by (u, v), with no second copy of the histograms on the way."""
+    schema = store.schema(table)
+    rows, at = store.count(table), 0
+    dtypes = {name: schema.dtype(name) for name in schema.columns}
+    columns = {name: np.empty((rows, *dtype.shape), dtype.base) for name, dtype in dtypes.items()}
+    for piece in store.iterate(table):
+        length = len(piece["u"])
+        for name, values in piece.items():
+            columns[name][at : at + length] = values
+        at += length
+    u, v = columns["u"], columns["v"]
+    histogram = columns.get("histogram", np.zeros((rows, 0), np.uint32))
+    found = EdgeStatistics(u, v, columns["contact"], columns["affinity_sum"], histogram)
+    # blocks in order, and each block's rows in order, are in order as a whole: the owner is encoded in u
+    ascending = (u[1:] > u[:-1]) | ((u[1:] == u[:-1]) & (v[1:] > v[:-1]))
+    return found if ascending.all() else EdgeStatistics.concatenate([found])
 
 
 def positions(roots: NDArray[np.int64], grid: BlockGrid) -> NDArray[np.int64]:

@@ -105,6 +105,12 @@ class AgglomerateStageConfig(AgglomerateConfig):
     """Agglomeration into the region adjacency graph."""
 
     store: str = Field("sqlite", description="Where the graph lies: sqlite, a file beside the results.")
+    memory_gb: float = Field(
+        8.0,
+        gt=0,
+        description="scope graph: memory that agglomeration of the whole graph may take on the master's machine. A "
+        "graph that needs more is refused with the ways out. Not part of the result.",
+    )
 
 
 class LookupTablesConfig(Config):

@@ -14,6 +14,7 @@ import pytest
 from funlib.geometry import Coordinate, Roi
 
 from catena.arrays import create_array, open_array
+from catena.errors import StageError
 from catena.evaluation import Contingency, variation_of_information
 from catena.plan import Selection
 from catena.run import Outcome, run
@@ -219,3 +220,45 @@ def test_fragments_stay_inside_a_mask(settings: dict[str, Any], em: dict[str, st
     run_all(settings, last="segmentation")
     assert not segmentation(settings)[:, :20].any()
     assert (segmentation(settings)[:, 20:] > 0).mean() > 0.9
+
+
+def test_a_graph_larger_than_the_stated_memory_is_refused(settings: dict[str, Any]) -> None:
+    settings["segmentation"] = {"threshold": 0.5}
+    little = {**settings, "agglomerate": {"memory_gb": 0.0001}}
+    with pytest.raises(
+        StageError, match=r"takes about 0\.0 GB; agglomerate\.memory_gb allows 0\.0001.*scope to blocks"
+    ):
+        run_all(little, last="agglomerate")
+    assert made(run_all(settings, last="agglomerate")) == ["agglomerate"]
+
+
+def test_voxel_sizes_of_a_fraction_of_a_nanometre(settings: dict[str, Any], em: dict[str, str], tmp_path: Path) -> None:
+    run_all(settings)
+    shrunk = {}
+    for name, path in em.items():
+        whole = open_array(path)
+        array = create_array(
+            tmp_path / f"{name}.zarr/values",
+            roi=Roi((0, 0, 0), whole.shape_vox * 46),
+            voxel_size=Coordinate(46, 46, 46),
+            units_per_nm=10,
+            dtype=whole.dtype,
+            chunk_shape_vox=Coordinate(16, 16, 16),
+            channels=whole.channels,
+            attributes={"offsets": whole.attributes["offsets"]} if whole.channels else {},
+        )
+        array.write(array.roi, whole.read())
+        shrunk[name] = array.path
+    phantom = {**settings["volumes"]["phantom"], "raw": shrunk["raw"], "labels": shrunk["labels"]}
+    changed = {
+        **settings,
+        "output": str(tmp_path / "shrunk"),
+        "volumes": {"phantom": phantom},
+        "inputs": {"affinities": shrunk["affinities"]},
+    }
+    run_all(changed)
+    array = open_array(folder(changed) / "volume.zarr/volumes/segmentation")
+    assert array.voxel_size_nm == (4.6, 4.6, 4.6)
+    np.testing.assert_array_equal(array.read(), segmentation(settings))
+    same, shrunk_too = (json.loads((folder(each) / "metrics.json").read_text()) for each in (settings, changed))
+    assert same["test"]["voi_sum"] == shrunk_too["test"]["voi_sum"]
