@@ -15,6 +15,7 @@ from catena.errors import ConfigError
 from catena.evaluation.baseline import BaselineConfig
 from catena.evaluation.zeros import ZeroPolicy
 from catena.experiment import ExperimentConfig, Path_
+from catena.graphs.setting import SQLITE, check_setting
 from catena.networks.config import ConvolutionPass, NetworkConfig, PerAxis, UNetConfig
 from catena.networks.voxel_size import unet_for_voxel_size
 from catena.nodes.augment_config import AugmentConfig, is_anisotropic
@@ -104,13 +105,26 @@ class FragmentsStageConfig(FragmentsConfig):
 class AgglomerateStageConfig(AgglomerateConfig):
     """Agglomeration into the region adjacency graph."""
 
-    store: str = Field("sqlite", description="Where the graph lies: sqlite, a file beside the results.")
+    store: str = Field(
+        "sqlite",
+        description="Where the graph lies. sqlite: a file beside the results, for workers on one host. "
+        "postgresql://USER@HOST/DATABASE or mongodb://HOST/DATABASE: on a server, in a namespace EXPERIMENT_VOLUME "
+        "unless ?namespace= names another. Passwords come from the environment. Not part of the result.",
+    )
     memory_gb: float = Field(
         8.0,
         gt=0,
         description="scope graph: memory that agglomeration of the whole graph may take on the master's machine. A "
         "graph that needs more is refused with the ways out. Not part of the result.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names_a_store(cls, values: Any) -> Any:
+        """Check the store here, for the error of a field would show its value, and with it a password."""
+        if isinstance(values, Mapping):
+            check_setting(str(values.get("store", SQLITE)))
+        return values
 
 
 class LookupTablesConfig(Config):

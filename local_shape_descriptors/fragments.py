@@ -19,7 +19,7 @@ from catena.segmentation import extract_fragments, fragment_context
 from catena.task import Given, Input, Job, Made, Output
 from local_shape_descriptors.config import LocalShapeDescriptorsConfig
 from local_shape_descriptors.geometry import VolumeGeometry, block_slices, fragment_grid, open_input, volume_geometry
-from local_shape_descriptors.graph import graph_path, open_graph
+from local_shape_descriptors.graph import graph_url, open_graph
 
 Settings = LocalShapeDescriptorsConfig
 
@@ -63,7 +63,7 @@ class FragmentsStage(BlockwiseStage):
 
     def inputs(self, config: Settings, volume: str) -> Mapping[str, Input]:
         """Return the affinities, and the mask if there is one."""
-        graph_path(config, volume)  # refuses an unusable store before hours of training and prediction
+        graph_url(config, volume)  # refuses an unusable store before hours of training and prediction
         inputs: dict[str, Input] = {"affinities": affinities_input(config, volume)}
         settings = config.volume(volume)
         if settings.mask is not None:

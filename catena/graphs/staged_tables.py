@@ -15,6 +15,9 @@ from catena.graphs.store import GraphStore
 STAGED = "staged_"
 """With this the names of tables in the making begin."""
 
+ATTEMPT, PUBLISHED = "attempt_", "published_"
+"""With these the keys of metadata about tables begin."""
+
 _NOTE = "graph_attempt"
 
 
@@ -37,7 +40,7 @@ def is_published(store: GraphStore, table: str, fingerprint: str) -> bool:
 
 def published_key(table: str) -> str:
     """Return the metadata key of the fingerprint under which `table` was published."""
-    return f"published_{table}"
+    return f"{PUBLISHED}{table}"
 
 
 def belongs_here(store: GraphStore, stage: str, staging: Path) -> bool:
@@ -66,4 +69,4 @@ def drop_staged(store: GraphStore, tables: Iterable[str], keep: Iterable[str] = 
 
 
 def _attempt_key(stage: str) -> str:
-    return f"attempt_{stage}"
+    return f"{ATTEMPT}{stage}"
