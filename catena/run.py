@@ -430,7 +430,7 @@ def _reach_graphs(run: _Run, nodes: Sequence[Node]) -> None:
 
 @contextmanager
 def _graph(run: _Run, node: Node) -> Iterator[Any]:
-    opener: Callable[[Any, str], Any] | None = run.task.open_graph
+    opener: Callable[..., Any] | None = run.task.open_graph
     if opener is None or not node.volume:
         raise StageError(f"{node.label} makes a table, but its task opens no graph store for it")
     with opener(run.config, node.volume) as store:

@@ -190,7 +190,7 @@ class Task:
         Names of the stages whose outputs a plain ``catena run`` is for; the others run only as far
         as these need them.
     open_graph
-        Opens the graph store of a volume, for tables; None if the task has none.
+        Opens the graph store of a volume, for tables; with ``mode="r"`` to look at it only. None if the task has none.
     summary
         Turns a volume's published folder into rows (name, text) shown at the end of a run.
     template
@@ -203,7 +203,7 @@ class Task:
     config: type[ExperimentConfig]
     stages: tuple[Stage, ...]
     targets: tuple[str, ...]
-    open_graph: Callable[[Any, str], Any] | None = None
+    open_graph: Callable[..., Any] | None = None
     summary: Callable[[Any, str], list[tuple[str, str]]] | None = None
     template: Callable[..., str] | None = None
     view: Callable[..., Any] | None = None

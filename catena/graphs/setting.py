@@ -15,7 +15,7 @@ SQLITE = "sqlite"
 VOLUME = "{volume}"
 """Stands for the name of the volume in a store's URL."""
 
-_SCHEMES = ("postgresql", "mongodb")
+_SCHEMES = ("postgresql", "mongodb", "mongodb+srv")
 _LONGEST = 63
 _DIGITS = 8
 
