@@ -1,0 +1,125 @@
+"""The connection to a MongoDB server, which comes back after the server was away."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+from pymongo import MongoClient
+from pymongo.collection import Collection
+from pymongo.errors import AutoReconnect, NotPrimaryError
+
+from catena.graphs.mongodb_errors import explained
+from catena.graphs.url import StoreUrl
+
+Document = dict[str, Any]
+Result = TypeVar("Result")
+
+_OPTIONS = {"appname": "catena", "w": "majority", "serverSelectionTimeoutMS": "5000", "connectTimeoutMS": "5000"}
+_LONGEST_PAUSE_S = 5.0
+
+
+class Connection:
+    """Collections of one namespace of one database.
+
+    Parameters
+    ----------
+    url
+        Where. Writes wait for a majority of a replica set (``w=majority``, on a single server for its journal) unless
+        the URL's options say otherwise.
+    patience_s
+        How long to wait for a server that was there and went away.
+
+    Raises
+    ------
+    StoreError
+        If no server answers within 5 s, or it refuses the user.
+    """
+
+    def __init__(self, url: StoreUrl, patience_s: float = 300.0) -> None:
+        self.place = str(url)
+        self._prefix = f"{url.namespace}." if url.namespace else ""
+        self._patience_s = patience_s
+        with explained(self.place, "connecting"):
+            self._client = _client(url)
+            try:
+                self._client[url.database].command("ping")
+            except BaseException:
+                self._client.close()
+                raise
+        self._database = self._client[url.database]
+
+    def collection(self, name: str) -> Collection[Document]:
+        """Return the namespace's collection `name`."""
+        return self._database[self._prefix + name]
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the namespace's collections, sorted; without one, all of the database."""
+        found = self.retry("listing collections", self._database.list_collection_names)
+        return tuple(sorted(name.removeprefix(self._prefix) for name in found if name.startswith(self._prefix)))
+
+    def retry(self, doing: str, action: Callable[[], Result]) -> Result:
+        """Return what `action` returns, calling it again, with growing pauses, when the server was away.
+
+        What it does must be right to do twice: when a connection breaks, nobody knows whether the last request ran.
+
+        Raises
+        ------
+        StoreError, OutputError
+            For what went wrong, or if the server stays away for longer than the patience.
+        """
+        with explained(self.place, doing):
+            pauses = Pauses(self._patience_s)
+            while True:
+                try:
+                    return action()
+                except AutoReconnect as error:
+                    self.wait(pauses, error)
+
+    def pauses(self) -> Pauses:
+        """Return the pauses for one request that the caller repeats itself."""
+        return Pauses(self._patience_s)
+
+    def wait(self, pauses: Pauses, error: Exception) -> None:
+        """Pause before the next try, or raise `error` if that is of no use."""
+        if isinstance(error, NotPrimaryError) and self._client.topology_description.topology_type_name == "Single":
+            raise error  # a replica set elects another primary, a single member remains what it is
+        if not pauses.take():
+            raise error
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._client.close()
+
+
+class Pauses:
+    """Growing pauses between tries, until `patience_s` have passed since the first."""
+
+    def __init__(self, patience_s: float) -> None:
+        self._patience_s = patience_s
+        self._next_s = 0.05
+        self._deadline: float | None = None
+
+    def take(self) -> bool:
+        """Sleep; return False, at once, when the patience is at its end."""
+        now = time.monotonic()
+        if self._deadline is None:
+            self._deadline = now + self._patience_s
+        if now + self._next_s > self._deadline:
+            return False
+        time.sleep(self._next_s)
+        self._next_s = min(2 * self._next_s, _LONGEST_PAUSE_S)
+        return True
+
+
+def _client(url: StoreUrl) -> MongoClient[Document]:
+    query = "&".join(f"{name}={quote(value, safe='')}" for name, value in (_OPTIONS | dict(url.options)).items())
+    # the password goes beside the URL, so that no message about the URL can show it
+    credentials: dict[str, Any] = {}
+    if url.user:
+        credentials["username"] = url.user
+        if url.secret:
+            credentials["password"] = url.secret
+    return MongoClient(f"{url.scheme}://{url.hosts}/{quote(url.database)}?{query}", **credentials)
