@@ -1,11 +1,23 @@
 """The stores that the contract holds for: each backend opens the same, at first empty, store again and again."""
 
+import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
-from catena.graphs import GraphStore, open_store, sqlite_url
+from catena.graphs import GraphStore, StoreUrl, open_store, sqlite_url
+from catena.graphs.mongodb_client import Connection
+from catena.graphs.url import PASSWORD_VARIABLE
+
+sys.path.insert(0, str(Path(__file__).parent))  # the MongoDB server is a module beside the tests
+
+from mongodb_server import MongoDBServer
+from postgresql_server import PASSWORD, PostgreSQLServer, reason_against
+
+REAL_MONGODB = "CATENA_TEST_MONGODB_URI"
 
 Opener = Callable[[], GraphStore]
 
@@ -15,7 +27,61 @@ def sqlite_opener(tmp_path: Path) -> Opener:
     return lambda: open_store(sqlite_url(tmp_path / "folder" / "rag.sqlite"))
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[PostgreSQLServer]:
+    reason = reason_against()
+    if reason is not None:
+        pytest.skip(reason)
+    server = PostgreSQLServer()
+    try:
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture
+def postgresql_url(postgresql_server: PostgreSQLServer, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the URL of a namespace that nobody else uses."""
+    monkeypatch.setenv(PASSWORD_VARIABLE, PASSWORD)
+    return postgresql_server.url(f"t{uuid4().hex}")
+
+
+@pytest.fixture
+def postgresql_opener(postgresql_url: str) -> Opener:
+    return lambda: open_store(postgresql_url)
+
+
+@pytest.fixture
+def mongodb_server() -> Iterator[MongoDBServer]:
+    """A server in this process, empty: mongomock behind MongoDB's wire protocol."""
+    server = MongoDBServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def mongodb_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Return the URL of an empty namespace, on a real server if the environment names one."""
+    namespace = f"test_{uuid4().hex}"
+    real = os.environ.get(REAL_MONGODB)
+    if real is None:
+        server: MongoDBServer = request.getfixturevalue("mongodb_server")
+        yield f"mongodb://127.0.0.1:{server.port}/graphs?namespace={namespace}"
+        return
+    url = f"{real}{'&' if '?' in real else '?'}namespace={namespace}"
+    yield url
+    connection = Connection(StoreUrl.parse(url))
+    for name in connection.names():
+        connection.collection(name).drop()
+    connection.close()
+
+
+@pytest.fixture
+def mongodb_opener(mongodb_url: str) -> Opener:
+    return lambda: open_store(mongodb_url)
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "mongodb"])
 def opener(request: pytest.FixtureRequest) -> Opener:
     """Open the store under test; the fixture NAME_opener of each backend is asked for only when it is its turn."""
     return request.getfixturevalue(f"{request.param}_opener")  # type: ignore[no-any-return]
