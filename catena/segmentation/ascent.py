@@ -13,7 +13,7 @@ from funlib.geometry import Coordinate
 from numpy.typing import NDArray
 
 from catena.compiled import kernel
-from catena.segmentation.distance import capped_squared_distance, voxel_edges
+from catena.segmentation.distance import Box, capped_squared_distance, voxel_edges
 
 STAY = 13
 """The pointer of a voxel that has no higher neighbour; others are 9·(dz+1) + 3·(dy+1) + (dx+1)."""
@@ -66,6 +66,7 @@ def ascent_field(
     origin_vox: Coordinate,
     *,
     in_plane: bool = False,
+    part: Box | None = None,
 ) -> NDArray[np.int32]:
     """Return the height of every voxel: its capped distance to the boundary, lightly smoothed; 0 at the boundary.
 
@@ -85,11 +86,18 @@ def ascent_field(
         Position in the volume of the array's first voxel.
     in_plane
         Treat every section on its own.
+    part
+        Where heights are wanted, and returned; default everywhere. Its faces count as the array's do for the
+        smoothing, so that it needs :data:`SMOOTHING_REACH` more on every side that is not the array's own face.
     """
     edges = voxel_edges(voxel_size)
-    squared = capped_squared_distance(inside, edges, _cap_units(edges, distance_cap, in_plane), in_plane=in_plane)
+    cap = _cap_units(edges, distance_cap, in_plane)
+    squared = capped_squared_distance(inside, edges, cap, in_plane=in_plane, part=part)
+    if part is not None:
+        inside = inside[part]
+        origin_vox = origin_vox + Coordinate(each.start for each in part)
     smallest = min(edges[1:] if in_plane else edges)
-    squares = np.arange(_cap_units(edges, distance_cap, in_plane) ** 2 + 1, dtype=np.float64)
+    squares = np.arange(cap**2 + 1, dtype=np.float64)
     heights = np.rint(np.sqrt(squares) * SUBVOXEL / smallest).astype(np.int32)
     field = np.empty(inside.shape, np.int32)
     lattice = [_lattice_heights(n, begin) for n, begin in zip(inside.shape, origin_vox, strict=True)]

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from catena.compiled import kernel
 from catena.errors import GeometryError
 
+Box = tuple[slice, slice, slice]
 LARGEST_SQUARE = 2**24
 """Squares stay below this value: what float32, in which `edt` computes, holds exactly."""
 
@@ -40,7 +41,12 @@ def voxel_edges(voxel_size: Coordinate) -> tuple[int, int, int]:
 
 
 def capped_squared_distance(
-    inside: NDArray[np.uint8], edges: tuple[int, int, int], cap: int, *, in_plane: bool = False
+    inside: NDArray[np.uint8],
+    edges: tuple[int, int, int],
+    cap: int,
+    *,
+    in_plane: bool = False,
+    part: Box | None = None,
 ) -> NDArray[np.uint16] | NDArray[np.uint32]:
     """Return min(d, cap)² where d is the distance to the nearest voxel that is not inside.
 
@@ -57,6 +63,8 @@ def capped_squared_distance(
         In the units of `edges`.
     in_plane
         Measure in every section on its own.
+    part
+        Where values are wanted, and returned; default everywhere. What lies around it still counts.
 
     Raises
     ------
@@ -67,14 +75,32 @@ def capped_squared_distance(
         raise GeometryError(f"a distance cap of {cap} units of a voxel with edges {edges} is too large (4095 at most)")
     # twice the square must fit: pairs of squares are added before they are compared
     dtype = np.uint16 if 2 * cap * cap < 2**16 else np.uint32
-    along_x = np.empty(inside.shape, dtype)
-    _nearest_along_x(inside, along_x, edges[2], cap)
-    along_y = np.empty_like(along_x)
-    _combine_along_y(along_x, along_y, edges[1] ** 2, cap * cap)
+    if part is not None:
+        inside, part = _no_farther_than(cap, edges, inside, part)
+    bounds = [each.indices(n)[:2] for each, n in zip(part or (slice(None),) * 3, inside.shape, strict=True)]
+    (z, depth), (y, height), (x, width) = ((begin, end - begin) for begin, end in bounds)
+    along_x = np.empty((*inside.shape[:2], width), dtype)
+    if in_plane:
+        inside, along_x = inside[z : z + depth], along_x[z : z + depth]
+    _nearest_along_x(inside, along_x, x, edges[2], cap)
+    along_y = np.empty((along_x.shape[0], height, width), dtype)
+    _combine_along_y(along_x, along_y, y, edges[1] ** 2, cap * cap)
     if in_plane:
         return along_y
-    _combine_along_z(along_y, along_x, edges[0] ** 2, cap * cap)
-    return along_x
+    along_z = np.empty((depth, height, width), dtype)
+    _combine_along_z(along_y, along_z, z, edges[0] ** 2, cap * cap)
+    return along_z
+
+
+def _no_farther_than(
+    cap: int, edges: tuple[int, int, int], inside: NDArray[np.uint8], part: Box
+) -> tuple[NDArray[np.uint8], Box]:
+    """Leave away what is farther than the cap from the part; return the rest, and where the part lies in it."""
+    reach = [-(-cap // edge) for edge in edges]
+    begins = [max(each.start - r, 0) for each, r in zip(part, reach, strict=True)]
+    z, y, x = (slice(b, each.stop + r) for b, each, r in zip(begins, part, reach, strict=True))
+    moved = [slice(each.start - b, each.stop - b) for b, each in zip(begins, part, strict=True)]
+    return inside[z, y, x], (moved[0], moved[1], moved[2])
 
 
 def squared_distance(
@@ -105,31 +131,35 @@ def squared_distance(
 
 
 @kernel
-def _nearest_along_x(inside: NDArray[np.uint8], squared: NDArray[np.uint16], edge: int, cap: int) -> None:
+def _nearest_along_x(inside: NDArray[np.uint8], squared: NDArray[np.uint16], begin: int, edge: int, cap: int) -> None:
     depth, height, width = inside.shape
+    end = begin + squared.shape[2]
+    upward = np.empty(width, squared.dtype)
     for z in range(depth):
         for y in range(height):
             row = inside[z, y]
             out = squared[z, y]
             near = cap
-            for x in range(width):
+            for x in range(end):
                 near = min(near + edge, cap) if row[x] else 0
-                out[x] = near
+                upward[x] = near
             near = cap
-            for x in range(width - 1, -1, -1):
+            for x in range(width - 1, end - 1, -1):
                 near = min(near + edge, cap) if row[x] else 0
-                nearest: int = min(near, out[x])
-                out[x] = nearest * nearest
+            for x in range(end - 1, begin - 1, -1):
+                near = min(near + edge, cap) if row[x] else 0
+                nearest: int = min(near, upward[x])
+                out[x - begin] = nearest * nearest
 
 
 # Brute force over the few rows within the cap: whole rows at once are as fast as the processor's vectors are wide,
 # which beats the lower envelope of parabolas for caps of this size.
 @kernel
-def _combine_along_y(source: NDArray[np.uint16], target: NDArray[np.uint16], edge2: int, cap2: int) -> None:
+def _combine_along_y(source: NDArray[np.uint16], target: NDArray[np.uint16], begin: int, edge2: int, cap2: int) -> None:
     depth, height, _ = source.shape
     for z in range(depth):
-        for y in range(height):
-            out = target[z, y]
+        for y in range(begin, begin + target.shape[1]):
+            out = target[z, y - begin]
             out[:] = source[z, y]
             step = 1
             while step * step * edge2 < cap2:
@@ -139,11 +169,11 @@ def _combine_along_y(source: NDArray[np.uint16], target: NDArray[np.uint16], edg
 
 
 @kernel
-def _combine_along_z(source: NDArray[np.uint16], target: NDArray[np.uint16], edge2: int, cap2: int) -> None:
+def _combine_along_z(source: NDArray[np.uint16], target: NDArray[np.uint16], begin: int, edge2: int, cap2: int) -> None:
     depth, height, _ = source.shape
     for y in range(height):
-        for z in range(depth):
-            out = target[z, y]
+        for z in range(begin, begin + target.shape[0]):
+            out = target[z - begin, y]
             out[:] = source[z, y]
             step = 1
             while step * step * edge2 < cap2:

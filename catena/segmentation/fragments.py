@@ -13,16 +13,14 @@ from numpy.typing import NDArray
 
 from catena.compiled import kernel
 from catena.errors import DataError, GeometryError
-from catena.segmentation.ascent import STAY, ascent_field, field_reach, steepest_neighbours
+from catena.segmentation.ascent import SMOOTHING_REACH, STAY, ascent_field, field_reach, steepest_neighbours
 from catena.segmentation.basins import MEETING_REACH, label_basins
 from catena.segmentation.boundary import foreground, quantise, short_range_channels
 from catena.segmentation.config import FragmentsConfig
-from catena.segmentation.distance import squared_distance, voxel_edges
+from catena.segmentation.distance import Box, squared_distance, voxel_edges
 from catena.segmentation.growth import growth_reach, spread, ways_inside
 from catena.segmentation.seeds import maxima
 from catena.segmentation.watershed import LEVELS_PER_EDGE, flood
-
-Box = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True)
@@ -179,32 +177,25 @@ def _basins(
 ) -> Fragments:
     in_plane = config.sectionwise(voxel_size)
     first = begin - Coordinate(each.start for each in core)
-    field = ascent_field(inside, voxel_size, config.distance_cap, first, in_plane=in_plane)
     context = fragment_context(config, voxel_size)
     valid = _valid_part(core, inside.shape, context, _reach_vox(MEETING_REACH, voxel_size, in_plane))
-    pointers = steepest_neighbours(field, in_plane=in_plane)[valid]
+    near = _around(valid, SMOOTHING_REACH + 1, inside.shape, in_plane)  # 1: who is pointed to
+    field = ascent_field(inside, voxel_size, config.distance_cap, first, in_plane=in_plane, part=near)
+    pointers = steepest_neighbours(field, in_plane=in_plane)[_within(valid, near)]
     if config.grow:
-        growing = _growing(inside, valid, config, voxel_size, mask)
-        pointers = np.where(inside[valid], pointers, growing)
+        near = _around(valid, 1, inside.shape, in_plane)
+        growing = ways_inside(inside, voxel_size, config.grow, mask, in_plane=in_plane, part=near)
+        pointers = np.where(inside[valid], pointers, growing[_within(valid, near)])
     local, roots = label_basins(pointers, _within(core, valid), cast(tuple[int, int, int], tuple(shape)))
     at = np.stack(np.unravel_index(roots - 1, tuple(shape)), axis=1).astype(np.int64)
     ways = pointers[_within(core, valid)][at[:, 0], at[:, 1], at[:, 2]].astype(np.int8)
     return _described(local, roots, at, ways, block_index, shape)
 
 
-def _growing(
-    inside: NDArray[np.uint8],
-    valid: Box,
-    config: FragmentsConfig,
-    voxel_size: Coordinate,
-    mask: NDArray[np.generic] | None,
-) -> NDArray[np.uint8]:
-    """Return the growth pointers of the valid part, from no more of the array than they depend on."""
-    in_plane = config.sectionwise(voxel_size)
-    reach = growth_reach(voxel_size, config.grow, in_plane) + Coordinate(0 if in_plane else 1, 1, 1)
-    near = cast(Box, tuple(slice(max(v.start - r, 0), v.stop + r) for v, r in zip(valid, reach, strict=True)))
-    ways = ways_inside(inside[near], voxel_size, config.grow, None if mask is None else mask[near], in_plane=in_plane)
-    return ways[_within(valid, near)]
+def _around(part: Box, reach: int, array_shape: tuple[int, ...], in_plane: bool) -> Box:
+    """Return the part with `reach` voxels more on every side, as far as the array goes; in plane, only there."""
+    z, y, x = (slice(max(p.start - reach, 0), min(p.stop + reach, n)) for p, n in zip(part, array_shape, strict=True))
+    return (part[0] if in_plane else z), y, x
 
 
 def _within(inner: Box, outer: Box) -> Box:

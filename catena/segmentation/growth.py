@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from catena.compiled import kernel
 from catena.segmentation.ascent import OUTSIDE, STAY
-from catena.segmentation.distance import capped_squared_distance, voxel_edges
+from catena.segmentation.distance import Box, capped_squared_distance, voxel_edges
 
 
 def growth_reach(voxel_size: Coordinate, grow: int, in_plane: bool) -> Coordinate:
@@ -40,6 +40,7 @@ def ways_inside(
     mask: NDArray[np.generic] | None = None,
     *,
     in_plane: bool = False,
+    part: Box | None = None,
 ) -> NDArray[np.uint8]:
     """Return the pointers along which boundary voxels come to the nearest inside voxel.
 
@@ -61,6 +62,9 @@ def ways_inside(
         (z, y, x), optional: 0 where nothing may grow.
     in_plane
         Treat every section on its own.
+    part
+        Where pointers are wanted, and returned; default everywhere. What lies around it still counts, but nothing
+        beyond it is pointed to.
 
     Returns
     -------
@@ -70,10 +74,11 @@ def ways_inside(
     """
     edges = voxel_edges(voxel_size)
     limit = _limit(edges, grow, in_plane)
-    squared = capped_squared_distance((inside == 0).astype(np.uint8), edges, limit, in_plane=in_plane)
+    squared = capped_squared_distance((inside == 0).astype(np.uint8), edges, limit, in_plane=in_plane, part=part)
     if mask is not None:
-        squared[(mask == 0) & (inside == 0)] = limit * limit
-    pointers = np.full(inside.shape, STAY, np.uint8)
+        barred = (mask == 0) & (inside == 0)
+        squared[barred if part is None else barred[part]] = limit * limit
+    pointers = np.empty(squared.shape, np.uint8)
     _point_to_nearest(squared, limit * limit, np.array(edges, np.int64), in_plane, pointers)
     return pointers
 

@@ -101,6 +101,8 @@ def test_distances_are_exact_up_to_the_cap(edges, in_plane):
     capped = capped_squared_distance(inside, edges, cap, in_plane=in_plane)
     assert np.array_equal(capped, np.minimum(exact, cap**2))
     assert np.array_equal(squared_distance(inside, edges, in_plane=in_plane), exact)
+    part = np.s_[2:7, 11:12, 0:15]
+    assert np.array_equal(capped_squared_distance(inside, edges, cap, in_plane=in_plane, part=part), capped[part])
 
 
 def test_without_boundary_every_distance_is_the_cap():
