@@ -24,7 +24,6 @@ from catena.blockwise.blocks import BlockGrid
 from catena.blockwise.execution import ExecutionConfig
 from catena.blockwise.failures import BlockFailure, read_failures, record_failure
 from catena.blockwise.faults import fault_point
-from catena.blockwise.interruption import Interruption
 from catena.blockwise.job import WorkerJob, WorkerSpec
 from catena.blockwise.launchers import Launcher, WorkerExit, open_launcher
 from catena.blockwise.marks import BlockMarks
@@ -32,6 +31,7 @@ from catena.blockwise.report import BlockwiseReport, FailedBlocksError
 from catena.blockwise.running import block_of, clear_notes, is_ready
 from catena.blockwise.status import TRACKING, ProgressFile, State
 from catena.errors import GeometryError, StageError
+from catena.interruption import Interruption
 
 Progress = Callable[[float, float, str], None]
 """Called with blocks ended, blocks to do in all (those skipped left out), and a remark."""

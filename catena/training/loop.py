@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from catena.errors import ConfigError, StageError
+from catena.interruption import Interruption
 from catena.networks import Network, NetworkConfig, build_network, weighted_mse
 from catena.networks.config import architecture_differences
 from catena.training.checkpoints import Checkpoints
 from catena.training.config import TrainConfig, TrainExecution
 from catena.training.dataset import Batch, CropDataset, OpenCrops, batches, dead_workers_explained
 from catena.training.log import TrainingLog
-from catena.training.stopping import StopRequest
 
 OBJECTIVE = "voi_sum"
 """The figure that validation returns and the best network minimises."""
@@ -110,7 +110,7 @@ def train(
     with (
         dead_workers_explained(),
         TrainingLog(Path(folder), list(network_config.heads), run.iteration) as log,
-        StopRequest() as stop,
+        Interruption(second_acts=True) as stop,
         closing(_timed(batches(dataset, execution.data_workers), run.clock)) as data,
     ):
         for batch in data:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM noted rather than acted upon, so that a run can come to an orderly end."""
+"""Ctrl-C and SIGTERM noted rather than acted upon, so that work can come to an orderly end."""
 
 from __future__ import annotations
 
@@ -11,10 +11,24 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interruption:
-    """Context in which SIGINT and SIGTERM only set :attr:`signal`; it does nothing outside the main thread."""
+    """Context in which SIGINT and SIGTERM only set :attr:`signal`.
 
-    def __init__(self) -> None:
-        self.signal: int | None = None
+    Outside the main thread, where Python handles no signals, it changes nothing.
+
+    Parameters
+    ----------
+    second_acts
+        Whether a second signal acts at once, as it would have without this.
+
+    Attributes
+    ----------
+    signal
+        The last signal that came, None if none did.
+    """
+
+    def __init__(self, second_acts: bool = False) -> None:
+        self.signal: signal.Signals | None = None
+        self._second_acts = second_acts
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -26,14 +40,19 @@ class Interruption:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._restore()
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.signal = signal.Signals(number)
+        if self._second_acts:
+            self._restore()
+
+    def _restore(self) -> None:
         for number, handler in self._before.items():
             # None: a handler that Python did not install, and cannot put back
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.signal = number
-
     @property
     def name(self) -> str:
         """The signal's name."""
-        return signal.Signals(self.signal or signal.SIGINT).name
+        return (self.signal or signal.SIGINT).name
