@@ -85,7 +85,8 @@ class TrainStage(Stage):
             execution=config.execution.train,
             validate=validation(config),
             progress=progress,
-            user_config=config.model_dump(mode="json"),
+            # not where it was trained: the same training elsewhere makes the same file, and redoes nothing below
+            user_config=config.model_dump(mode="json", exclude={"execution", "output"}),
         )
         best = job.staging / "checkpoints" / BEST
         if trained.checkpoint != best:
