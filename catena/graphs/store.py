@@ -43,7 +43,10 @@ class GraphStore(Protocol):
         ...
 
     def write_block(self, table: str, block: int, columns: Columns) -> None:
-        """Replace the rows that `block` owns, in one transaction; no rows is a valid content."""
+        """Replace the rows that `block` owns, in one transaction; no rows is a valid content.
+
+        Without transactions (MongoDB) a process killed meanwhile leaves a block that counts as not written.
+        """
         ...
 
     def replace_all(self, table: str, columns: Columns | Iterable[Columns]) -> None:
