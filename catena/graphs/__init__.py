@@ -2,6 +2,7 @@
 
 from catena.graphs.open import open_store, sqlite_url
 from catena.graphs.reach import require_local_filesystem, require_reach
+from catena.graphs.region import read_region
 from catena.graphs.schema import Columns, TableSchema
 from catena.graphs.sqlite import SQLiteStore
 from catena.graphs.store import GraphStore
@@ -14,6 +15,7 @@ __all__ = [
     "StoreUrl",
     "TableSchema",
     "open_store",
+    "read_region",
     "require_local_filesystem",
     "require_reach",
     "sqlite_url",

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
-import numpy as np
 from numpy.typing import NDArray
 
 from catena.errors import StoreError, nearest_names
@@ -52,10 +51,7 @@ class MongoDBGraph(ABC):
         """
         schema = self.schema(table)
         names = tuple(schema.columns if columns is None else columns)
-        pieces = list(self.iterate(table, names, blocks))
-        if not pieces:
-            return schema.empty(names)
-        return {name: np.concatenate([piece.pop(name) for piece in pieces]) for name in names}
+        return schema.joined(names, list(self.iterate(table, names, blocks)))
 
     def iterate(
         self,

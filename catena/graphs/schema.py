@@ -91,6 +91,14 @@ class TableSchema:
         """Return the named columns with no rows."""
         return {name: np.empty(0, dtype=self.dtype(name)) for name in names}
 
+    def joined(self, names: tuple[str, ...], pieces: list[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+        """Return pieces of the named columns as one, taking the pieces apart; none make columns with no rows."""
+        if not pieces:
+            return self.empty(names)
+        if len(pieces) == 1:
+            return pieces[0]
+        return {name: np.concatenate([piece.pop(name) for piece in pieces]) for name in names}
+
     def to_json(self) -> str:
         """Return the schema as text that :meth:`from_json` reads back."""
         return json.dumps({"columns": dict(self.columns), "key": list(self.key), "kind": self.kind})

@@ -197,12 +197,7 @@ class SQLStore(ABC):
         """
         known = self._known(table)
         names = self._named(known, columns)
-        pieces = list(self._pieces(known, names, blocks))
-        if not pieces:
-            return known.schema.empty(names)
-        if len(pieces) == 1:
-            return pieces[0]
-        return {name: np.concatenate([piece.pop(name) for piece in pieces]) for name in names}
+        return known.schema.joined(names, list(self._pieces(known, names, blocks)))
 
     def iterate(
         self,
