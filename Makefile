@@ -4,6 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 DEMO   := runs/demo_data
 BENCH  ?=
+PART   ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help install dev demo demo-isotropic demo-anisotropic test test-fast lint types docs bench bench-smoke build clean
@@ -18,6 +19,10 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 $(VENV)/installed-dev: $(VENV)/installed
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,mongodb,postgresql]'
+	touch $@
+
+$(VENV)/installed-bench: $(VENV)/installed-dev
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	touch $@
 
 install: $(VENV)/installed  ## Install Catena into .venv
@@ -50,11 +55,11 @@ types: dev  ## Check types
 docs: dev  ## Build the documentation into site/
 	$(BIN)/mkdocs build --strict --quiet
 
-bench: dev  ## Run benchmarks: make bench, or make bench BENCH=faults
-	$(BIN)/python -m benchmarks $(BENCH)
+bench: dev $(VENV)/installed-bench  ## Run benchmarks: make bench, make bench BENCH=blockwise, and of that PART=layout
+	$(BIN)/python -m benchmarks $(BENCH) $(addprefix --part ,$(PART))
 
-bench-smoke: dev  ## Run every benchmark at its smallest size
-	$(BIN)/python -m benchmarks --smoke $(BENCH)
+bench-smoke: dev $(VENV)/installed-bench  ## Run every benchmark at its smallest size
+	$(BIN)/python -m benchmarks --smoke $(BENCH) $(addprefix --part ,$(PART))
 
 build: dev  ## Build the wheel into dist/
 	$(BIN)/python -m build --wheel --outdir dist

@@ -1,0 +1,109 @@
+"""What a voxel costs in volumes of growing size, how much memory a worker takes, and masked blocks."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from funlib.geometry import Coordinate, Roi
+
+from benchmarks.blockwise.experiment import Finished, segment_blockwise, write_affinities
+from benchmarks.blockwise.source import isotropic
+from benchmarks.blockwise.timing import step
+from benchmarks.result import Figure, show
+from catena.arrays import create_array
+from catena.evaluation.baseline import AFFINITY_OFFSETS
+from catena.segmentation import FragmentsConfig, fragment_context
+
+FULL_SHAPES = tuple(
+    Coordinate(each)
+    for each in ((256, 256, 256), (256, 512, 512), (512, 512, 512), (512, 512, 1024), (512, 1024, 1024))
+)
+SMOKE_SHAPES = Coordinate(48, 96, 96), Coordinate(96, 96, 96)
+FULL_BLOCK, SMOKE_BLOCK = Coordinate(128, 128, 128), Coordinate(48, 48, 48)
+MASKED_BLOCKS, SMOKE_MASKED_BLOCKS = 47, 10
+MASKED_BLOCK = Coordinate(16, 16, 16)
+
+
+def measure(smoke: bool) -> dict[str, Figure]:
+    """Return how cost per voxel and memory grow, and the seconds that masked blocks take."""
+    source = isotropic(smoke)
+    shapes, block = (SMOKE_SHAPES, SMOKE_BLOCK) if smoke else (FULL_SHAPES, FULL_BLOCK)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        with step(f"affinities of {np.prod(shapes[-1]) / 1e6:.0f} Mvoxel written"):
+            path = write_affinities(folder / "all.zarr", source.affinities, source.voxel_size, shapes[-1], block // 2)
+        ran: dict[Coordinate, Finished] = {}
+        nothing = _segment(folder, path, Coordinate(16, 16, 16), block)
+        for shape in shapes:
+            ran[shape] = _segment(folder, path, shape, block)
+    costs = {shape: (each.seconds - nothing.seconds) / (np.prod(shape) / 1e6) for shape, each in ran.items()}
+    read = {shape: costs[shape] * np.prod(shape) / voxels_read(shape, block, source.voxel_size) for shape in shapes}
+    _show(ran, nothing, costs, read)
+    smallest = shapes[0]
+    return {
+        "cost_growth_max": Figure(max(costs.values()) / costs[smallest], "times", "lower"),
+        "cost_growth_per_voxel_read_max": Figure(max(read.values()) / read[smallest], "times", "lower"),
+        "worker_memory_growth": Figure(
+            max(each.peak_mb for each in ran.values()) / ran[smallest].peak_mb, "times", "lower"
+        ),
+        "worker_memory_mb": Figure(max(each.peak_mb for each in ran.values()), "MB", "lower"),
+        "masked_blocks_seconds": Figure(masked_blocks(smoke), "s", "lower"),
+    }
+
+
+def voxels_read(shape: Coordinate, block: Coordinate, voxel_size: Coordinate) -> int:
+    """Return how many voxels the stage of fragments reads, context included, which is cut off at the volume's faces."""
+    context = fragment_context(FragmentsConfig(), voxel_size)
+    along = []
+    for n, size, reach in zip(shape, block, context, strict=True):
+        begins = range(0, int(n), int(size))
+        along.append(sum(min(begin + size + reach, n) - max(begin - reach, 0) for begin in begins))
+    return int(np.prod(along))
+
+
+def masked_blocks(smoke: bool) -> float:
+    """Return the wall time of the stage of fragments, start-up included, where all blocks but one are masked out."""
+    edge = SMOKE_MASKED_BLOCKS if smoke else MASKED_BLOCKS
+    voxel, shape = Coordinate(8, 8, 8), MASKED_BLOCK * edge
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        affinities, mask = folder / "a.zarr/volumes/pred_affs", folder / "a.zarr/volumes/mask"
+        roi = Roi((0, 0, 0), shape * voxel)
+        offsets = {"offsets": [list(each) for each in AFFINITY_OFFSETS]}
+        chunk = Coordinate(64, 64, 64)
+        create_array(
+            affinities, roi=roi, voxel_size=voxel, dtype="uint8", channels=3, chunk_shape_vox=chunk, attributes=offsets
+        )
+        array = create_array(mask, roi=roi, voxel_size=voxel, dtype="uint8", chunk_shape_vox=chunk)
+        array.write(Roi(roi.begin, MASKED_BLOCK * voxel), np.ones(tuple(MASKED_BLOCK), np.uint8))
+        with step(f"{edge**3:,} blocks, all but one masked out"):
+            ran = segment_blockwise(
+                folder, "masked", affinities, MASKED_BLOCK, volume={"mask": str(mask)}, only="fragments"
+            )
+    return ran.seconds
+
+
+def _segment(folder: Path, affinities: Path, shape: Coordinate, block: Coordinate) -> Finished:
+    size = "x".join(str(int(each)) for each in shape)
+    roi = {axis: [0, int(n)] for axis, n in zip("zyx", shape, strict=True)}
+    with step(f"{np.prod(shape) / 1e6:.1f} Mvoxel"):
+        return segment_blockwise(folder, size, affinities, block, volume={"roi": roi})
+
+
+def _show(
+    ran: dict[Coordinate, Finished],
+    nothing: Finished,
+    costs: dict[Coordinate, float],
+    read: dict[Coordinate, float],
+) -> None:
+    stages = tuple(nothing.stages)
+    show(
+        f"cost of a voxel; {nothing.seconds:.1f} s of start-up (a volume of one tiny block) are taken off",
+        ("Mvoxel", "seconds", "s per Mvoxel", "s per Mvoxel read", *stages, "MB of a worker"),
+        [
+            (np.prod(shape) / 1e6, each.seconds, costs[shape], read[shape], *each.stages.values(), each.peak_mb)
+            for shape, each in ran.items()
+        ],
+    )
