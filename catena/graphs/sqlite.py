@@ -16,7 +16,12 @@ from catena.graphs.sqlite_session import SQLiteSession
 
 T = TypeVar("T")
 
-_SETTINGS = ("PRAGMA synchronous=NORMAL", "PRAGMA cache_size=-65536", "PRAGMA temp_store=MEMORY")
+_SETTINGS = (
+    "PRAGMA synchronous=NORMAL",
+    "PRAGMA cache_size=-65536",
+    "PRAGMA temp_store=MEMORY",
+    "PRAGMA wal_autocheckpoint=8192",  # pages: 32 MB, for many blocks change the same pages of the index
+)
 
 
 class SQLiteStore(SQLStore):
@@ -44,6 +49,7 @@ class SQLiteStore(SQLStore):
     """
 
     spans_hosts: ClassVar[bool] = False
+    _session: SQLiteSession
 
     def __init__(self, path: str | Path, mode: Literal["a", "r"] = "a", patience_s: float = 300.0) -> None:
         self.path = Path(path)

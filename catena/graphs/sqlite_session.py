@@ -16,6 +16,10 @@ from catena.graphs.sql_session import SQLSession
 _STRICT = " STRICT" if sqlite3.sqlite_version_info >= (3, 37) else ""
 
 
+_MOST_VALUES = 999
+"""What every SQLite takes in one statement."""
+
+
 class SQLiteSession(SQLSession):
     """A connection to an SQLite file.
 
@@ -45,18 +49,26 @@ class SQLiteSession(SQLSession):
 
     def insert(self, table: str, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Add rows, one array per column."""
-        columns = ", ".join(f'"{name}"' for name in arrays)
-        # lists of Python numbers: binding NumPy scalars one by one is five times slower
-        rows = zip(*(array.tolist() for array in arrays.values()), strict=True)
-        marks = ", ".join("?" * len(arrays))
-        self.connection.executemany(f'INSERT INTO "{table}" ({columns}) VALUES ({marks})', rows)
+        columns, width = ", ".join(f'"{name}"' for name in arrays), len(arrays)
+        rows = len(next(iter(arrays.values())))
+        values: list[Any] = [None] * (rows * width)
+        for at, array in enumerate(arrays.values()):
+            values[at::width] = array.tolist()  # binding NumPy scalars one by one is five times slower
+        # many rows by one statement: starting it takes longer than adding a row
+        several = min(rows, _MOST_VALUES // width)
+        for begin in range(0, rows, several or 1):
+            length = min(several, rows - begin)
+            marks = ", ".join([f"({', '.join('?' * width)})"] * length)
+            self.connection.execute(
+                f'INSERT INTO "{table}" ({columns}) VALUES {marks}', values[begin * width : (begin + length) * width]
+            )
 
     def fetch(
         self, statement: str, values: Sequence[Any], dtypes: Mapping[str, np.dtype[Any]]
     ) -> dict[str, NDArray[Any]]:
         """Run a SELECT whose columns are those of `dtypes`, in order, and return them as arrays."""
         wire = np.dtype([(name, "f8" if dtype.kind == "f" else "i8") for name, dtype in dtypes.items()])
-        table = np.array(self.execute(statement, values), dtype=wire)
+        table = np.fromiter(self.connection.execute(statement, values), dtype=wire)
         return {name: table[name].astype(dtype) for name, dtype in dtypes.items()}
 
     @contextmanager
