@@ -18,8 +18,8 @@ _MONGODB = ("mongodb", "mongodb+srv")
 def open_store(url: str, mode: Literal["a", "r"] = "a") -> GraphStore:
     """Open the graph store that `url` names.
 
-    ``sqlite:///PATH`` (relative), ``sqlite:////PATH`` (absolute) or
-    ``mongodb://[USER@]HOST[:PORT]/DATABASE?namespace=NAME``.
+    ``sqlite:///PATH`` (relative), ``sqlite:////PATH`` (absolute), or ``postgresql://`` or ``mongodb://`` and
+    ``[USER@]HOST[:PORT]/DATABASE?namespace=NAME``.
 
     Parameters
     ----------
@@ -42,7 +42,8 @@ def open_store(url: str, mode: Literal["a", "r"] = "a") -> GraphStore:
     if url.startswith(_POSTGRESQL):
         return _open_postgresql(url, mode)
     raise ConfigError(
-        f"store {without_password(url)!r} is not supported; expected sqlite:///PATH or mongodb://HOST/DATABASE"
+        f"store {without_password(url)!r} is not supported; "
+        "expected sqlite:///PATH, postgresql://HOST/DATABASE or mongodb://HOST/DATABASE"
     )
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import ClassVar, Literal, TypeVar
 
 import psycopg
 
 from catena.errors import ConfigError, StoreError
-from catena.graphs.postgresql_errors import explain, explain_refusal, is_lost, is_passing
+from catena.graphs.postgresql_errors import explain, explain_refusal, is_lost, is_passing, one_line
 from catena.graphs.postgresql_session import PostgreSQLSession
+from catena.graphs.schema import TableSchema
 from catena.graphs.sql import SQLStore
 from catena.graphs.url import StoreUrl
 
@@ -59,6 +60,7 @@ class PostgreSQLStore(SQLStore):
     """
 
     spans_hosts: ClassVar[bool] = True
+    _session: PostgreSQLSession
 
     def __init__(self, url: str, mode: Literal["a", "r"] = "a", patience_s: float = 300.0) -> None:
         self._url = StoreUrl.parse(url)
@@ -103,7 +105,7 @@ class PostgreSQLStore(SQLStore):
         """What messages call the store."""
         return str(self._url)
 
-    def create(self, table: str, schema: Any) -> None:
+    def create(self, table: str, schema: TableSchema) -> None:
         """Make an empty table; nothing happens if it is there with the same schema, refused if with another."""
         self._check_lengths(table, *schema.columns)
         super().create(table, schema)
@@ -154,11 +156,11 @@ class PostgreSQLStore(SQLStore):
                 if pauses.over:
                     raise StoreError(
                         f"{self.place}: no connection to {', '.join(map(':'.join, self._hosts()))} for "
-                        f"{patience_s:.0f} s, {' '.join(str(error).split())}: check host and port, and that the "
+                        f"{patience_s:.0f} s, {one_line(error)}: check host and port, and that the "
                         "server runs and can be reached from here"
                     ) from None
             except psycopg.ProgrammingError as error:
-                raise ConfigError(f"{self.place!r}: {error}; options of the URL are namespace and libpq's") from None
+                raise ConfigError(f"{self.place!r}: {one_line(error)}; the options are namespace and libpq's") from None
             pauses.wait()
 
     def _connect(self) -> PostgreSQLSession:

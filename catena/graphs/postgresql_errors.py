@@ -52,7 +52,7 @@ def explain(error: psycopg.Error, place: str, doing: str) -> CatenaError:
     found = [_REMEDIES[state[:length]] for length in (5, 2) if state[:length] in _REMEDIES]
     lost = isinstance(error, psycopg.OperationalError) and not state
     kind, remedy = found[0] if found else _REMEDIES["08"] if lost else (StoreError, "see the message of PostgreSQL")
-    return kind(f"{place}: {doing} failed, {_text(error)}: {remedy}")
+    return kind(f"{place}: {doing} failed, {one_line(error)}: {remedy}")
 
 
 def explain_refusal(error: psycopg.Error, place: str) -> StoreError | None:
@@ -61,7 +61,7 @@ def explain_refusal(error: psycopg.Error, place: str) -> StoreError | None:
     A failed connection has no SQLSTATE, only words, which are English unless the server was told otherwise; then it
     counts as one that may yet succeed.
     """
-    text = _text(error)
+    text = one_line(error)
     for pattern, remedy in _REFUSALS:
         if re.search(pattern, text):
             return StoreError(f"{place}: connecting failed, {text}: {remedy}")
@@ -78,5 +78,6 @@ def is_passing(error: psycopg.Error) -> bool:
     return (error.sqlstate or "") in _PASSING
 
 
-def _text(error: psycopg.Error) -> str:
+def one_line(error: psycopg.Error) -> str:
+    """Return the driver's message as one line."""
     return " ".join(str(error).split())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count, takewhile
-from typing import Any, ClassVar, LiteralString, cast
+from typing import Any, ClassVar
 
 import numpy as np
 import psycopg
@@ -90,7 +90,7 @@ class PostgreSQLSession(SQLSession):
         return column_type(dtype)
 
     def derived_columns(self, schema: TableSchema) -> list[str]:
-        """Return an array column NAME for columns NAME_0, NAME_1, … of one dtype: funlib.persistence reads positions so."""
+        """Return an array column NAME for columns NAME_0, NAME_1, … of one dtype, as funlib.persistence reads it."""
         definitions = []
         for first in (name for name in schema.columns if name.endswith("_0")):
             base = first.removesuffix("_0")
@@ -110,6 +110,6 @@ class PostgreSQLSession(SQLSession):
         self.connection.close()
 
 
-def _marked(statement: str) -> LiteralString:
+def _marked(statement: str) -> str:
     """Return a statement with psycopg's marks for values; names in it are checked identifiers."""
-    return cast(LiteralString, statement.replace("?", "%s"))
+    return statement.replace("?", "%s")

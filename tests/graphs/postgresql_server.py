@@ -71,6 +71,11 @@ class PostgreSQLServer:
             host="127.0.0.1", port=self.port, user=USER, password=PASSWORD, dbname=database, autocommit=True
         )
 
+    @property
+    def runs(self) -> bool:
+        """Whether the server was started and has not been stopped."""
+        return self._process is not None and self._process.poll() is None
+
     def start(self) -> None:
         """Start the server and wait until it answers."""
         command = ["postgres", "-D", str(self.folder / "data"), "-p", str(self.port), "-k", str(self.folder)]
@@ -96,7 +101,7 @@ class PostgreSQLServer:
 
     def stop(self, immediately: bool = False) -> None:
         """Stop the server; `immediately` as in a crash: it recovers when it is started again."""
-        if self._process is not None and self._process.poll() is None:
+        if self._process is not None and self.runs:
             self._process.send_signal(signal.SIGQUIT if immediately else signal.SIGINT)
             self._process.wait(_START_S)
         self._process = None
@@ -106,12 +111,16 @@ class PostgreSQLServer:
         self.stop(immediately=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _make(self) -> None:
-        (self.folder / "password").write_text(PASSWORD)
+    def own(self, path: Path) -> None:
+        """Give `path` to the account that the server runs as."""
         account = _account()
         if account is not None:
-            for path in (self.folder, self.folder / "password"):
-                os.chown(path, account.pw_uid, account.pw_gid)
+            os.chown(path, account.pw_uid, account.pw_gid)
+
+    def _make(self) -> None:
+        (self.folder / "password").write_text(PASSWORD)
+        self.own(self.folder)
+        self.own(self.folder / "password")
         arguments = ["-D", "data", "-U", USER, "--pwfile=password", "--auth=scram-sha-256", "-E", "UTF8", "--no-sync"]
         made = subprocess.run(
             [str(self._binaries / "initdb"), *arguments, "--locale=C"],
