@@ -9,15 +9,18 @@ from urllib.parse import quote
 
 from pymongo import MongoClient
 from pymongo.collection import Collection
-from pymongo.errors import AutoReconnect, NotPrimaryError
+from pymongo.errors import AutoReconnect, ConfigurationError, NotPrimaryError
+from pymongo.uri_parser import parse_uri
 
+from catena.errors import ConfigError, StoreError
 from catena.graphs.mongodb_errors import explained
-from catena.graphs.url import StoreUrl
+from catena.graphs.url import PASSWORD_VARIABLE, StoreUrl
 
 Document = dict[str, Any]
 Result = TypeVar("Result")
 
 _OPTIONS = {"appname": "catena", "w": "majority", "serverSelectionTimeoutMS": "5000", "connectTimeoutMS": "5000"}
+FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 5.0
 
 
@@ -34,8 +37,10 @@ class Connection:
 
     Raises
     ------
+    ConfigError
+        If the URL has options that are none.
     StoreError
-        If no server answers within 5 s, or it refuses the user.
+        If no server answers within 5 s, or it refuses the user, or there is no password for the user.
     """
 
     def __init__(self, url: StoreUrl, patience_s: float = 300.0) -> None:
@@ -99,7 +104,7 @@ class Pauses:
 
     def __init__(self, patience_s: float) -> None:
         self._patience_s = patience_s
-        self._next_s = 0.05
+        self._next_s = FIRST_PAUSE_S
         self._deadline: float | None = None
 
     def take(self) -> bool:
@@ -115,11 +120,24 @@ class Pauses:
 
 
 def _client(url: StoreUrl) -> MongoClient[Document]:
-    query = "&".join(f"{name}={quote(value, safe='')}" for name, value in (_OPTIONS | dict(url.options)).items())
+    options = _OPTIONS | dict(url.options)
+    query = "&".join(f"{name}={quote(value, safe='')}" for name, value in options.items())
+    address = f"{url.scheme}://{url.hosts}/{quote(url.database)}?{query}"
+    try:
+        parse_uri(address, warn=False)  # the client itself ignores what it does not know
+    except (ConfigurationError, ValueError, TypeError) as error:
+        raise ConfigError(f"{url}: {error}; correct the URL or its options") from error
     # the password goes beside the URL, so that no message about the URL can show it
-    credentials: dict[str, Any] = {}
-    if url.user:
-        credentials["username"] = url.user
-        if url.secret:
-            credentials["password"] = url.secret
-    return MongoClient(f"{url.scheme}://{url.hosts}/{quote(url.database)}?{query}", **credentials)
+    return MongoClient(address, **_credentials(url))
+
+
+def _credentials(url: StoreUrl) -> dict[str, Any]:
+    if not url.user:
+        return {}
+    if url.secret:
+        return {"username": url.user, "password": url.secret}
+    if not any(option.lower() == "authmechanism" for option in url.options):
+        raise StoreError(
+            f"{url}: no password for the user {url.user!r}; set the environment variable {PASSWORD_VARIABLE}"
+        )
+    return {"username": url.user}

@@ -10,6 +10,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import count
 from typing import Any
 
 import bson
@@ -37,10 +38,12 @@ class MongoDBServer:
         self.failures: dict[str, Document] = {}
         self.hello = dict(_HELLO)
         self.commands: Counter[str] = Counter()
+        self.last: dict[str, Document] = {}
         self.data = mongomock.MongoClient()
         self._hang_ups: dict[str, tuple[bool, int]] = {}
         self._unique: dict[tuple[str, str], list[tuple[str, ...]]] = {}
         self._cursors: dict[int, tuple[str, list[Document]]] = {}
+        self._numbers = count(1)
         self._lock = threading.Lock()
         self._connections: list[socket.socket] = []
         self.port = 0
@@ -62,6 +65,9 @@ class MongoDBServer:
 
     def hang_up(self, command: str, done: bool, times: int = 1) -> None:
         self._hang_ups[command] = (done, times)
+
+    def forget_cursors(self) -> None:
+        self._cursors.clear()
 
     def _accept(self, listener: socket.socket) -> None:
         while True:
@@ -88,6 +94,7 @@ class MongoDBServer:
         name = next(iter(command))
         with self._lock:
             self.commands[name] += 1
+            self.last[name] = command
             done, times = self._hang_ups.get(name, (False, 0))
             if times:
                 self._hang_ups[name] = (done, times - 1)
@@ -183,13 +190,13 @@ class MongoDBServer:
     def _first(self, namespace: str, found: list[Document], size: int) -> Document:
         number = 0
         if len(found) > size:
-            number = len(self._cursors) + 1
+            number = next(self._numbers)
             self._cursors[number] = (namespace, found[size:])
         return _cursor(namespace, found[:size], number)
 
     def _do_getmore(self, command: Document) -> Document:
         number = command["getMore"]
-        if number not in self._cursors or self._cursors[number][1] is None:
+        if number not in self._cursors:
             return {"ok": 0.0, "code": 43, "errmsg": f"cursor id {number} not found"}
         namespace, found = self._cursors[number]
         size = command.get("batchSize", 10**6)

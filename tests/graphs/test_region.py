@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 
 from catena.blockwise import BlockGrid
 from catena.errors import StoreError
-from catena.graphs import GraphStore, TableSchema
-from catena.graphs.region import read_region
+from catena.graphs import GraphStore, TableSchema, read_region
 
 POSITIONS = {f"position_{axis}": "float64" for axis in range(3)}
 NODES = TableSchema({"id": "uint64", **POSITIONS}, key=("id",))
