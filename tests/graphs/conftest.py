@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -60,7 +61,7 @@ def mongodb_server() -> Iterator[MongoDBServer]:
 
 
 @pytest.fixture
-def mongodb_url(request: pytest.FixtureRequest) -> Iterator[str]:
+def mongodb_url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Return the URL of an empty namespace, on a real server if the environment names one."""
     namespace = f"test_{uuid4().hex}"
     real = os.environ.get(REAL_MONGODB)
@@ -68,9 +69,11 @@ def mongodb_url(request: pytest.FixtureRequest) -> Iterator[str]:
         server: MongoDBServer = request.getfixturevalue("mongodb_server")
         yield f"mongodb://127.0.0.1:{server.port}/graphs?namespace={namespace}"
         return
-    url = f"{real}{'&' if '?' in real else '?'}namespace={namespace}"
-    yield url
-    connection = Connection(StoreUrl.parse(url))
+    place = replace(StoreUrl.parse(real), namespace=namespace)
+    if place.password:  # for processes that get the URL from the store, which shows none
+        monkeypatch.setenv(PASSWORD_VARIABLE, place.password)
+    yield str(place)
+    connection = Connection(place)
     for name in connection.names():
         connection.collection(name).drop()
     connection.close()
