@@ -26,13 +26,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-graph = typer.Typer(
-    help="Look into graph stores, copy graphs between them, drop graphs.",
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
-)
-app.add_typer(graph, name="graph")
-
 StoreArgument = Annotated[
     str, typer.Argument(help="`postgresql://…`, `mongodb://…`, or the path of a SQLite file.", show_default=False)
 ]
@@ -48,6 +41,15 @@ VerifyOption = Annotated[bool, typer.Option("--verify-inputs", help="Read all in
 
 def _epilog(*examples: str) -> str:
     return "**Examples**\n\n" + "\n\n".join(f"`{each}`" for each in examples)
+
+
+graph = typer.Typer(
+    help="Look into graph stores, copy graphs between them, drop graphs.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    epilog=_epilog("catena graph info fib25.yaml", "catena graph copy rag.sqlite 'postgresql://me@host/graphs'"),
+)
+app.add_typer(graph, name="graph")
 
 
 def _load(path: Path, overrides: list[str] | None) -> tuple[Any, Any]:

@@ -16,7 +16,7 @@ from catena.arrays import create_array
 from local_shape_descriptors.config import LocalShapeDescriptorsConfig
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = ["run", "train", "predict", "segment", "evaluate", "view", "status", "config", "init", "synthesise"]
+COMMANDS = ["run", "train", "predict", "segment", "evaluate", "view", "status", "config", "init", "graph", "synthesise"]
 
 
 def catena(*arguments: str | Path, **options: object) -> subprocess.CompletedProcess[str]:

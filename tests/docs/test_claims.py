@@ -39,6 +39,8 @@ def parse(command_line: Any, words: list[str]) -> Any:
     name, *arguments = words[1:]
     command = command_line.get_command(None, name)
     assert command is not None, f"there is no command '{name}'"
+    if hasattr(command, "get_command"):  # a group
+        return parse(command, [name, *arguments])
     return command.make_context(name, arguments)
 
 
@@ -93,6 +95,8 @@ def test_catena_commands_are_understood(page: Path, command_line: Any) -> None:
 def test_an_unknown_option_is_noticed(command_line: Any) -> None:
     with pytest.raises(Exception, match="No such option: --worker"):
         parse(command_line, ["catena", "run", "experiment.yaml", "--worker", "3"])
+    with pytest.raises(Exception, match="No such option: --tables"):
+        parse(command_line, ["catena", "graph", "copy", "a.sqlite", "b.sqlite", "--tables", "nodes"])
 
 
 @pages
