@@ -1,4 +1,4 @@
-"""From affinities to a segmentation with the graph on a PostgreSQL server that is really there."""
+"""From affinities to a segmentation with the graph on a server: PostgreSQL itself, and MongoDB's protocol."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ from local_shape_descriptors.task import TASK
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "graphs"))  # the server is a module beside the stores' tests
 
+from mongodb_server import MongoDBServer
 from postgresql_server import PASSWORD, PostgreSQLServer, reason_against
 
 STAGES = ["fragments", "agglomerate", "lookup_tables", "segmentation"]
 
 
 @pytest.fixture
-def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def postgresql(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     reason = reason_against()
     if reason is not None:
         pytest.skip(reason)
@@ -36,6 +37,13 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     server = PostgreSQLServer()
     yield server.url()
     server.remove()
+
+
+@pytest.fixture
+def mongodb() -> Iterator[str]:
+    server = MongoDBServer()
+    yield f"mongodb://127.0.0.1:{server.port}/graphs"
+    server.stop()
 
 
 def configured(settings: dict[str, Any], **changes: Any) -> LocalShapeDescriptorsConfig:
@@ -52,9 +60,15 @@ def files_with(text: str, folder: Path) -> list[Path]:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kind", ["postgresql", "mongodb"])
 def test_a_graph_on_a_server(
-    settings: dict[str, Any], store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: dict[str, Any],
+    kind: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
+    store: str = request.getfixturevalue(kind)
     settings["fragments"]["block_shape_vox"] = [32, 32, 32]
     in_file = configured(settings)
     on_server = configured(settings, experiment="On-Server", agglomerate={"store": store})
