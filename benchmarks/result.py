@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -46,7 +46,7 @@ def write_results(path: Path, figures: Mapping[str, Figure], command: str, *, ke
     path.write_text(json.dumps(values, indent=1) + "\n")
 
 
-def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str | float]]) -> None:
+def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[str | float]]) -> None:
     """Print a table of what lies behind the figures."""
     table = Table(*columns, title=title)
     for row in rows:

@@ -32,14 +32,14 @@ def measure(smoke: bool) -> dict[str, Figure]:
     shapes, block = (SMOKE_SHAPES, SMOKE_BLOCK) if smoke else (FULL_SHAPES, FULL_BLOCK)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        with step(f"affinities of {np.prod(shapes[-1]) / 1e6:.0f} Mvoxel written"):
+        with step(f"affinities of {mvox(shapes[-1]):.0f} Mvoxel written"):
             path = write_affinities(folder / "all.zarr", source.affinities, source.voxel_size, shapes[-1], block // 2)
         ran: dict[Coordinate, Finished] = {}
         nothing = _segment(folder, path, Coordinate(16, 16, 16), block)
         for shape in shapes:
             ran[shape] = _segment(folder, path, shape, block)
-    costs = {shape: (each.seconds - nothing.seconds) / (np.prod(shape) / 1e6) for shape, each in ran.items()}
-    read = {shape: costs[shape] * np.prod(shape) / voxels_read(shape, block, source.voxel_size) for shape in shapes}
+    costs = {shape: (each.seconds - nothing.seconds) / mvox(shape) for shape, each in ran.items()}
+    read = {shape: costs[shape] * mvox(shape) * 1e6 / voxels_read(shape, block, source.voxel_size) for shape in shapes}
     _show(ran, nothing, costs, read)
     smallest = shapes[0]
     return {
@@ -51,6 +51,11 @@ def measure(smoke: bool) -> dict[str, Figure]:
         "worker_memory_mb": Figure(max(each.peak_mb for each in ran.values()), "MB", "lower"),
         "masked_blocks_seconds": Figure(masked_blocks(smoke), "s", "lower"),
     }
+
+
+def mvox(shape: Coordinate) -> float:
+    """Return millions of voxels."""
+    return float(np.prod(shape)) / 1e6
 
 
 def voxels_read(shape: Coordinate, block: Coordinate, voxel_size: Coordinate) -> int:
@@ -88,7 +93,7 @@ def masked_blocks(smoke: bool) -> float:
 def _segment(folder: Path, affinities: Path, shape: Coordinate, block: Coordinate) -> Finished:
     size = "x".join(str(int(each)) for each in shape)
     roi = {axis: [0, int(n)] for axis, n in zip("zyx", shape, strict=True)}
-    with step(f"{np.prod(shape) / 1e6:.1f} Mvoxel"):
+    with step(f"{mvox(shape):.1f} Mvoxel"):
         return segment_blockwise(folder, size, affinities, block, volume={"roi": roi})
 
 
@@ -103,7 +108,7 @@ def _show(
         f"cost of a voxel; {nothing.seconds:.1f} s of start-up (a volume of one tiny block) are taken off",
         ("Mvoxel", "seconds", "s per Mvoxel", "s per Mvoxel read", *stages, "MB of a worker"),
         [
-            (np.prod(shape) / 1e6, each.seconds, costs[shape], read[shape], *each.stages.values(), each.peak_mb)
+            (mvox(shape), each.seconds, costs[shape], read[shape], *each.stages.values(), each.peak_mb)
             for shape, each in ran.items()
         ],
     )

@@ -20,6 +20,7 @@ from catena.segmentation import AgglomerateConfig, FragmentsConfig, segment
 
 FULL_SHAPE, SMOKE_SHAPE = Coordinate(256, 256, 256), Coordinate(60, 60, 60)
 CHOICE_SHAPE = Coordinate(120, 120, 120)
+Row = tuple[str | float, ...]
 _CORNER = {axis: [0, 30] for axis in "zyx"}
 SEEDED = {"method": "seeded", "seeded_context": CONTEXT[0]}
 
@@ -44,7 +45,7 @@ def measure(smoke: bool) -> dict[str, Figure]:
         with step("scores"):
             ours = {run: best_of(run, labels) for run in (default, seeded)}
             references = {f"volara, {variant}": volara.best(labels), **whole_volume_waterz(source, labels)}
-    rows = [
+    rows: list[Row] = [
         _row("ours: basins, whole graph", ours[default], mvox, default.seconds),
         _row("ours: seeded, whole graph", ours[seeded], mvox, seeded.seconds),
         *(
@@ -54,7 +55,7 @@ def measure(smoke: bool) -> dict[str, Figure]:
     ]
     title = f"{mvox:.1f} Mvoxel in blocks of {tuple(BLOCK)}, 2 workers, {source.name}"
     show(title, ("what", "seconds", "Mvoxel/s", "VOI", "split", "merge", "threshold or bias"), rows)
-    stages = [(name, *run.stages.values()) for name, run in (("basins", default), ("seeded", seeded))]
+    stages: list[Row] = [(name, *run.stages.values()) for name, run in (("basins", default), ("seeded", seeded))]
     show("seconds of our stages", ("fragments", *default.stages), stages)
     return {
         "speedup_vs_volara": Figure(volara.seconds / default.seconds, "times", "higher"),
@@ -89,6 +90,6 @@ def whole_volume_waterz(source: Source, labels: NDArray[np.uint64]) -> dict[str,
     return scores
 
 
-def _row(name: str, best: Best, mvox: float, seconds: float | None) -> tuple[str | float, ...]:
+def _row(name: str, best: Best, mvox: float, seconds: float | None) -> Row:
     speed = ("–", "–") if seconds is None else (seconds, mvox / seconds)
     return name, *speed, best.voi, best.split, best.merge, best.at

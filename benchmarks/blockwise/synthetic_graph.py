@@ -32,7 +32,7 @@ def write_graph(folder: Path, edges: int, seed: int = 0) -> int:
     """
     random = np.random.default_rng(seed)
     side = round((edges / EDGES_PER_NODE) ** (1 / 3))
-    nodes = side**3
+    nodes = int(side**3)
     ids = np.cumsum(random.integers(1, 6000, nodes), dtype=np.uint64)
     rows = np.arange(nodes).reshape(side, side, side)
     positions = np.stack(np.unravel_index(rows.ravel(), rows.shape), axis=1) * 15 + random.integers(0, 15, (nodes, 3))

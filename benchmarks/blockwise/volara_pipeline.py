@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from funlib.geometry import Coordinate
 from volara.blockwise import AffAgglom, ExtractFrags, GraphMWS, Relabel
@@ -18,7 +19,7 @@ from volara.lut import LUT
 SCORE = "adj_weight"
 
 
-def main(settings: dict) -> None:
+def main(settings: dict[str, Any]) -> None:
     """Run the pipeline in the current folder.
 
     Parameters

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 from skimage.segmentation import watershed
 
-from benchmarks.blockwise.source import isotropic
+from benchmarks.blockwise.source import Source, isotropic
 from benchmarks.blockwise.timing import shortest, step
 from benchmarks.result import Figure, show
 from catena.evaluation.baseline import AFFINITY_OFFSETS
-from catena.segmentation import FragmentsConfig, extract_fragments, relabel, segment
+from catena.segmentation import Fragments, FragmentsConfig, extract_fragments, relabel, segment
 from catena.segmentation.boundary import foreground
 from catena.segmentation.distance import squared_distance
 from catena.segmentation.seeds import maxima
@@ -41,11 +43,7 @@ def measure(smoke: bool) -> dict[str, Figure]:
     rates |= {"watershed, level queues": ours, "watershed, scikit-image": theirs}
     with step("local rule, relabelling"):
         for name, rule in {"published, boundary stays 0": FragmentsConfig(grow=0), "default": config}.items():
-            seconds, _ = shortest(
-                lambda rule=rule: extract_fragments(
-                    source.affinities, AFFINITY_OFFSETS, rule, voxel_size=source.voxel_size
-                )
-            )
+            seconds, _ = shortest(partial(basins, source, rule))
             rates[f"basins, {name}"] = source.mvox / seconds
         made = segment(source.affinities, AFFINITY_OFFSETS, source.voxel_size, thresholds=[0.5])
         seconds, _ = shortest(lambda: relabel(made.fragments.labels, made.fragments.ids, made.tables[0]))
@@ -61,6 +59,11 @@ def measure(smoke: bool) -> dict[str, Figure]:
         "basins_grown_mvox_per_s": Figure(rates["basins, default"], "Mvoxel/s", "higher"),
         "relabel_mvox_per_s": Figure(rates["relabel"], "Mvoxel/s", "higher"),
     }
+
+
+def basins(source: Source, rule: FragmentsConfig) -> Fragments:
+    """Return fragments of the whole volume."""
+    return extract_fragments(source.affinities, AFFINITY_OFFSETS, rule, voxel_size=source.voxel_size)
 
 
 def agreement(a: NDArray[np.uint32], b: NDArray[np.integer], inside: NDArray[np.uint8]) -> float:
