@@ -14,7 +14,7 @@ from catena.blockwise.execution import ExecutionConfig
 from catena.blockwise.faults import fault_point
 from catena.blockwise.stage import BlockFunction, BlockwiseStage
 from catena.errors import StageError
-from catena.graphs import GraphStore, TableSchema
+from catena.graphs import GraphStore, Presentation, SQLStore, TableSchema
 from catena.segmentation import (
     EdgeStatistics,
     agglomerate_block,
@@ -25,8 +25,14 @@ from catena.segmentation import (
 )
 from catena.task import Input, Job, Made, Output, Progress
 from local_shape_descriptors.config import LocalShapeDescriptorsConfig
-from local_shape_descriptors.fragments import affinities_input, has_affinities, settings_of
-from local_shape_descriptors.geometry import block_slices, fragment_grid, open_input, volume_geometry
+from local_shape_descriptors.fragments import POSITION, affinities_input, has_affinities, settings_of
+from local_shape_descriptors.geometry import (
+    VolumeGeometry,
+    block_slices,
+    fragment_grid,
+    open_input,
+    volume_geometry,
+)
 from local_shape_descriptors.graph import open_graph
 
 Settings = LocalShapeDescriptorsConfig
@@ -36,14 +42,15 @@ EDGES = TableSchema(
         "u": "uint64",
         "v": "uint64",
         "merge_score": "float64",
+        "distance": "float64",
         "forced": "bool",
         "contact": "int64",
         "affinity_sum": "int64",
     },
     key=("u", "v"),
 )
-"""An edge between fragments u < v, owned by u's block: the score at which they merge, whether they are pieces of one
-fragment that a block face cut, and the additive statistics of their contact."""
+"""An edge between fragments u < v, owned by u's block: the score at which they merge, how far apart (nm) they are,
+whether they are pieces of one fragment that a block face cut, and the additive statistics of their contact."""
 GRAPH_BYTES_PER_EDGE, GRAPH_BYTES_PER_BIN = 210, 8
 """Peak memory of agglomerating a whole graph, measured with 10 million edges: what is read, and what is merged."""
 FORCED = TableSchema({"u": "uint64", "v": "uint64"}, key=("u", "v"), kind="arrays")
@@ -71,7 +78,7 @@ def statistics_schema(bins: int) -> TableSchema:
 class AgglomerateStage(BlockwiseStage):
     """Gather the contacts of fragments block by block, then merge: over the whole graph, or in each block."""
 
-    name, version = "agglomerate", 1
+    name, version = "agglomerate", 2
 
     def applies(self, config: Settings, volume: str) -> bool:
         """Only where there are affinities."""
@@ -174,9 +181,12 @@ class AgglomerateStage(BlockwiseStage):
             else:
                 edges = store.read(job.table(outputs["edges"]))
             edges = with_forced(edges, forced)
+            edges["distance"] = distances(store.read("nodes", ["id", *POSITION]), edges["u"], edges["v"])
             target = job.table(outputs["edges"])
             store.create(target, EDGES)
             store.replace_all(target, {**edges, "block": grid.owners(edges["u"])})
+            if isinstance(store, SQLStore):
+                store.present(presentation(target, volume_geometry(config, job.volume)))
         return {"edges": len(edges["u"]), "forced_edges": len(forced)}
 
     def _whole_graph(
@@ -250,6 +260,22 @@ def positions(roots: NDArray[np.int64], grid: BlockGrid) -> NDArray[np.int64]:
     return np.stack(np.unravel_index(roots, shape), axis=1).astype(np.int64).reshape(-1, 3)
 
 
+def distances(nodes: Mapping[str, NDArray[Any]], u: NDArray[np.uint64], v: NDArray[np.uint64]) -> NDArray[np.float64]:
+    """Return the distances (nm) between the positions of fragments `u` and `v`; `nodes` are ordered by id."""
+    squares = np.zeros(len(u))
+    from_, to = np.searchsorted(nodes["id"], u), np.searchsorted(nodes["id"], v)
+    for name in POSITION:
+        squares += (nodes[name][to] - nodes[name][from_]) ** 2
+    found: NDArray[np.float64] = np.sqrt(squares)
+    return found
+
+
+def presentation(edges: str, geometry: VolumeGeometry) -> Presentation:
+    """Return how funlib.persistence and volara see the graph with the table `edges`."""
+    begin, end = (tuple(each / geometry.units_per_nm for each in at) for at in (geometry.roi.begin, geometry.roi.end))
+    return Presentation(edges, begin_nm=begin, end_nm=end)
+
+
 def ordered_pairs(pairs: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Return ``(m, 2)`` pairs with the smaller id first, each once, sorted."""
     if not len(pairs):
@@ -284,6 +310,7 @@ def block_scores(
         "u": u[own],
         "v": v[own],
         "merge_score": scores[own],
+        "distance": np.zeros(int(own.sum())),  # a neighbour in another block is known when all have been
         "forced": np.zeros(int(own.sum()), bool),
         "contact": contacts.contact[own],
         "affinity_sum": contacts.affinity_sum[own],
@@ -293,7 +320,6 @@ def block_scores(
 def with_forced(edges: Mapping[str, NDArray[Any]], forced: NDArray[np.uint64]) -> dict[str, NDArray[Any]]:
     """Mark the forced pairs among the edges, and add those that share no voxel face; ordered by (u, v)."""
     pairs = ordered_pairs(forced)
-    joined = {name: edges[name] for name in EDGES.columns}
     missing = len(pairs)
     new = {
         "u": pairs[:, 0],
@@ -303,7 +329,7 @@ def with_forced(edges: Mapping[str, NDArray[Any]], forced: NDArray[np.uint64]) -
         "contact": np.zeros(missing, np.int64),
         "affinity_sum": np.zeros(missing, np.int64),
     }
-    both = {name: np.concatenate([joined[name], new[name]]) for name in joined}
+    both = {name: np.concatenate([edges[name], values]) for name, values in new.items()}
     order = np.lexsort((both["v"], both["u"]))
     both = {name: values[order] for name, values in both.items()}
     if not len(order):

@@ -23,20 +23,21 @@ from local_shape_descriptors.graph import graph_url, open_graph
 
 Settings = LocalShapeDescriptorsConfig
 
+POSITION = ("position_0", "position_1", "position_2")
 NODES = TableSchema(
     {
         "id": "uint64",
-        "pos_0": "float64",
-        "pos_1": "float64",
-        "pos_2": "float64",
+        **dict.fromkeys(POSITION, "float64"),
         "size": "int64",
+        "filtered": "bool",
         "root": "int64",
         "pointer": "int8",
     },
     key=("id",),
 )
-"""A fragment: world position of its root voxel's centre, voxels, row-major index of the root voxel in the volume, and
-the neighbour in which it goes on across a block face (see :class:`catena.segmentation.Fragments`)."""
+"""A fragment: position (nm) of its root voxel's centre, voxels, a mark that volara expects and that is never set (what
+is filtered out is no fragment at all), row-major index of the root voxel in the volume, and the neighbour in which it
+goes on across a block face (see :class:`catena.segmentation.Fragments`)."""
 
 
 def affinities_input(config: Settings, volume: str) -> Input:
@@ -55,7 +56,7 @@ def has_affinities(config: Settings, volume: str) -> bool:
 class FragmentsStage(BlockwiseStage):
     """Extract fragments block by block."""
 
-    name, version = "fragments", 1
+    name, version = "fragments", 2
 
     def applies(self, config: Settings, volume: str) -> bool:
         """A model of descriptors alone is trained and predicted, but nothing is segmented with it."""
@@ -153,8 +154,9 @@ def node_columns(fragments: Any, block: Block, grid: BlockGrid, geometry: Volume
     centres = (np.array(grid.roi.begin) + (in_volume + 0.5) * size) / geometry.units_per_nm
     return {
         "id": fragments.ids,
-        **{f"pos_{axis}": np.ascontiguousarray(centres[:, axis]) for axis in range(3)},
+        **{name: np.ascontiguousarray(centres[:, axis]) for axis, name in enumerate(POSITION)},
         "size": fragments.sizes,
+        "filtered": np.zeros(len(fragments.ids), bool),
         "root": np.ravel_multi_index(tuple(in_volume.T), shape).astype(np.int64),
         "pointer": fragments.pointers,
     }

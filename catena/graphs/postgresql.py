@@ -49,7 +49,7 @@ class PostgreSQLStore(SQLStore):
     mode
         ``"a"`` to read and write, ``"r"`` to read only.
     patience_s
-        How long to try to reconnect, once the first connection stood.
+        How long to try to reconnect, once the first connection stood, and to wait for others' locks.
 
     Raises
     ------
@@ -177,6 +177,7 @@ class PostgreSQLStore(SQLStore):
         connection = psycopg.connect(autocommit=True, prepare_threshold=None, **given)  # type: ignore[arg-type]
         session = PostgreSQLSession(connection, self._namespace)
         session.execute(f'SET search_path TO "{self._namespace}"')
+        session.execute(f"SET lock_timeout TO {max(1, round(1000 * self._patience_s))}")  # 0 would be for ever
         if self._mode == "r":
             session.execute("SET default_transaction_read_only TO on")
         return session

@@ -22,6 +22,7 @@ _REMEDIES: dict[str, tuple[type[CatenaError], str]] = {
     "3D000": (StoreError, "the database does not exist; create it with createdb"),
     "40": (StoreError, "other transactions stood in the way again and again; use fewer workers"),
     "42501": (OutputError, "the user lacks a right; let the owner of the database GRANT it, or name another user"),
+    "42P07": (StoreError, "another program's table has this name; give the graph a namespace of its own"),
     "42P01": (StoreError, "another program removed a table of the store; redo the stage that writes it"),
     "53100": (OutputError, "the server's disk is full; free some space there and run again, finished blocks are kept"),
     "53200": (StoreError, "the server is out of memory; use smaller blocks or fewer workers"),

@@ -85,6 +85,13 @@ class PostgreSQLSession(SQLSession):
         """Remove all rows."""
         self.execute(f'TRUNCATE "{table}"')
 
+    def describe(self, metadata: str | None) -> None:
+        """Put the description of the graph where funlib.persistence looks for it, or remove it."""
+        self.execute("DROP TABLE IF EXISTS metadata")
+        if metadata is not None:
+            self.execute("CREATE TABLE metadata (value VARCHAR)")
+            self.execute("INSERT INTO metadata (value) VALUES (?)", (metadata,))
+
     def column_type(self, dtype: np.dtype[Any]) -> str:
         """Return the type of a column that holds `dtype`."""
         return column_type(dtype)

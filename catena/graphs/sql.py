@@ -13,11 +13,15 @@ from numpy.typing import NDArray
 
 from catena.blockwise.faults import fault_point
 from catena.errors import StoreError, nearest_names
+from catena.graphs.presentation import EDGES_VIEW, Presentation
 from catena.graphs.schema import BLOCK, Columns, TableSchema, check_table_name
 from catena.graphs.sql_session import SQLSession
 from catena.graphs.sql_tables import Place, Table, table_of
 
 T = TypeVar("T")
+
+PRESENTED = "presented"
+"""Metadata key of the graph that other programs see."""
 
 
 class SQLStore(ABC):
@@ -72,6 +76,8 @@ class SQLStore(ABC):
             self._atomically(doing, work)
 
     def _create(self, table: str, schema: TableSchema) -> None:
+        if table == EDGES_VIEW:
+            self._withdraw()
         self._session.execute("INSERT INTO catena_tables (name, schema) VALUES (?, ?)", (table, schema.to_json()))
         self._found(table).create(self._session)
 
@@ -111,8 +117,15 @@ class SQLStore(ABC):
                 raise StoreError(f"{self.place}: table {new!r} is there already; rename with replace=True to drop it")
             if there is not None:
                 self._drop(there)
+            elif new == EDGES_VIEW:
+                self._withdraw()
             self._session.execute(f'ALTER TABLE "{old}" RENAME TO "{new}"')
             self._session.execute("UPDATE catena_tables SET name = ? WHERE serial = ?", (new, found.serial))
+            presented = self._get_metadata(PRESENTED, None)
+            if presented and presented["edges"] == old:  # a view follows its table, our note does not
+                self._set_metadata(PRESENTED, presented | {"edges": new})
+            elif presented and presented["nodes"] == old:
+                self._withdraw()
 
         if old != new:
             self._atomically(f"renaming table {old!r} to {new!r}", work)
@@ -129,6 +142,9 @@ class SQLStore(ABC):
         self._atomically(f"dropping table {table!r}", work)
 
     def _drop(self, table: Table) -> None:
+        presented = self._get_metadata(PRESENTED, None)
+        if presented and table.name in (presented["edges"], presented["nodes"]):
+            self._withdraw()
         self._session.execute(f'DROP TABLE "{table.name}"')
         for catalogue in ("catena_blocks", "catena_tables"):
             self._session.execute(f"DELETE FROM {catalogue} WHERE serial = ?", (table.serial,))
@@ -247,6 +263,47 @@ class SQLStore(ABC):
         return self._attempt(
             f"counting table {table!r}", lambda: self._session.execute(statement, (self._found(table).serial,))
         )
+
+    # -- for other programs -------------------------------------------------------------------
+
+    def present(self, presentation: Presentation) -> None:
+        """Let funlib.persistence and volara read a graph, in place of the one that was presented before.
+
+        A view ``edges`` shows the table, and follows it when it is renamed; it goes when the table is dropped. For a
+        file, the description lies in ``NAME-meta.json`` beside it, on a server in a table ``metadata``.
+
+        Raises
+        ------
+        StoreError
+            If a table or column is not there, or a table of the store itself is called ``edges`` and is not meant.
+        """
+
+        def work() -> None:
+            self._session.lock_catalogue()
+            nodes, edges = self._found(presentation.nodes), self._found(presentation.edges)
+            description = presentation.described(nodes.schema, edges.schema)
+            self._withdraw()
+            if edges.name != EDGES_VIEW:
+                if self._catalogued(EDGES_VIEW) is not None:
+                    raise StoreError(f"{self.place}: table {EDGES_VIEW!r} is in the way of a view; rename or drop it")
+                self._session.execute(f'CREATE VIEW "{EDGES_VIEW}" AS SELECT * FROM "{edges.name}"')
+            self._session.describe(json.dumps(description))
+            self._set_metadata(PRESENTED, presentation.to_json())
+
+        self._atomically(f"presenting table {presentation.edges!r}", work)
+
+    def presented(self) -> Presentation | None:
+        """Return the graph that other programs see, or None."""
+        values = self.get_metadata(PRESENTED)
+        return None if values is None else Presentation.from_json(values)
+
+    def _withdraw(self) -> None:
+        if self._get_metadata(PRESENTED, None) is None:
+            return
+        if self._catalogued(EDGES_VIEW) is None:
+            self._session.execute(f'DROP VIEW IF EXISTS "{EDGES_VIEW}"')
+        self._session.describe(None)
+        self._set_metadata(PRESENTED, None)
 
     # -- metadata and the rest ----------------------------------------------------------------
 

@@ -59,6 +59,10 @@ class SQLSession(ABC):
         """Remove all rows."""
 
     @abstractmethod
+    def describe(self, metadata: str | None) -> None:
+        """Put the description of the graph where funlib.persistence looks for it, or remove it."""
+
+    @abstractmethod
     def column_type(self, dtype: np.dtype[Any]) -> str:
         """Return the type of a column that holds `dtype`."""
 

@@ -59,7 +59,7 @@ class SQLiteStore(SQLStore):
             raise StoreError(f"no graph store at {self.path}; run the stage that writes it, or correct the path")
         with explained(self.path, "opening"):
             connection = sqlite3.connect(_uri(self.path, mode), uri=True, timeout=patience_s, isolation_level=None)
-            self._session = SQLiteSession(connection)
+            self._session = SQLiteSession(connection, self.path.with_name(f"{self.path.stem}-meta.json"))
             try:
                 self._prepare(connection, mode, patience_s)
             except sqlite3.Error:

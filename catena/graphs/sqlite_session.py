@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -27,6 +29,8 @@ class SQLiteSession(SQLSession):
     ----------
     connection
         In autocommit mode (``isolation_level=None``).
+    description
+        File that describes the graph to other programs.
     """
 
     catalogue: ClassVar[tuple[str, ...]] = (
@@ -40,8 +44,9 @@ class SQLiteSession(SQLSession):
     blob: ClassVar[str] = "BLOB"
     wanted: ClassVar[str] = "block IN (SELECT value FROM json_each(?))"
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, description: Path) -> None:
         self.connection = connection
+        self.description = description
 
     def execute(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run one statement and return its rows, if it has any."""
@@ -88,6 +93,15 @@ class SQLiteSession(SQLSession):
     def clear(self, table: str) -> None:
         """Remove all rows."""
         self.connection.execute(f'DELETE FROM "{table}"')
+
+    def describe(self, metadata: str | None) -> None:
+        """Put the description of the graph where funlib.persistence looks for it, or remove it."""
+        if metadata is None:
+            self.description.unlink(missing_ok=True)
+            return
+        partial = self.description.with_suffix(f".partial{os.getpid()}")
+        partial.write_text(metadata)
+        os.replace(partial, self.description)
 
     def column_type(self, dtype: np.dtype[Any]) -> str:
         """Return the type of a column that holds `dtype`."""

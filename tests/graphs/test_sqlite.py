@@ -1,13 +1,11 @@
 """What is particular to SQLite: files, URLs, locks, damage, file systems."""
 
-import json
 import os
 import sqlite3
 from pathlib import Path
 
 import numpy as np
 import pytest
-from funlib.persistence.graphs import SQLiteGraphDataBase
 from hypothesis import given, settings
 from hypothesis.extra import numpy as npst
 
@@ -128,25 +126,6 @@ def test_edges_are_a_plain_table_with_a_block(tmp_path: Path) -> None:
     connection = sqlite3.connect(path)
     assert connection.execute("SELECT u, v, merge_score, block FROM edges").fetchall() == [(1, 2, 0.5, 4)]
     connection.close()
-
-
-def test_funlib_persistence_opens_nodes_and_edges(tmp_path: Path) -> None:
-    positions = {f"pos_{axis}": np.array([10, 20, 30]) for axis in range(3)}
-    with SQLiteStore(tmp_path / "rag.sqlite") as store:
-        store.create("nodes", TableSchema({"id": "uint64", **dict.fromkeys(positions, "int64")}, key=("id",)))
-        store.create("edges", EDGES)
-        store.write_block("nodes", 0, {"id": np.array([1, 2, 3])} | positions)
-        store.write_block("edges", 0, edges((1, 2, 0.5), (2, 3, 0.25)))
-    described = {"position_attribute": "pos", "directed": False, "ndims": 3, "endpoint_names": ["u", "v"]}
-    described |= {"total_roi_offset": [0, 0, 0], "total_roi_shape": [40, 40, 40], "nodes_table_name": "nodes"}
-    described |= {"edges_table_name": "edges", "node_attrs": {"pos": "Vec(int, 3)"}}
-    described |= {"edge_attrs": {"merge_score": "float"}}
-    (tmp_path / "rag-meta.json").write_text(json.dumps(described))
-    database = SQLiteGraphDataBase(tmp_path / "rag.sqlite", "pos", mode="r")
-    graph = database.read_graph()
-    database.con.close()
-    assert graph.nodes[2] == {"pos": (20, 20, 20)}
-    assert list(graph.edges(data="merge_score")) == [(1, 2, 0.5), (2, 3, 0.25)]
 
 
 def test_schemas_say_what_is_wrong() -> None:

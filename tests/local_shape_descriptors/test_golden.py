@@ -6,12 +6,15 @@ The input is made of integers alone, so the digests hold on every machine.
 from __future__ import annotations
 
 import hashlib
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from funlib.geometry import Coordinate, Roi
+from funlib.persistence.graphs import SQLiteGraphDataBase
+from funlib.persistence.types import Vec
 
 from catena.arrays import create_array, open_array
 from catena.plan import Selection
@@ -23,14 +26,14 @@ from local_shape_descriptors.task import TASK
 
 GOLDEN = {
     "basins-graph": {
-        "fragments": "1: 0669dac3e58b3725",
-        "agglomerate": "1: fe99e9369a3d094b7cdc55b7511985f3",
+        "fragments": "2: 59c7e98a5ae0c39f",
+        "agglomerate": "2: fe99e9369a3d094b2cf1018d60c2f72d",
         "lookup_tables": "2: 201f20d9707c5eea",
         "segmentation": "1: 199bcb3ee7fa54a1",
     },
     "seeded-blocks": {
-        "fragments": "1: 80aca78f11cfb541",
-        "agglomerate": "1: 5cbf9ffb1a549d74bd83ae3824a78a72",
+        "fragments": "2: d002d249e993b856",
+        "agglomerate": "2: 5cbf9ffb1a549d7411c2521436d64b9c",
         "lookup_tables": "2: a6568b2622666c8f",
         "segmentation": "1: 85f3b3dec4e83820",
     },
@@ -96,9 +99,32 @@ def test_outputs_are_those_of_the_stage_versions(name: str, tmp_path: Path) -> N
     found = {
         "fragments": digest(open_array(volumes / "fragments").read(), *nodes.values()),
         "agglomerate": digest(*(edges[key] for key in ("u", "v", "contact", "affinity_sum", "forced")))
-        + digest(np.round(edges["merge_score"], 6)),
+        + digest(np.round(edges["merge_score"], 6), np.round(edges["distance"], 6)),
         "lookup_tables": digest(tables.ids, np.asarray(tables.segments)),
         "segmentation": digest(open_array(volumes / "segmentation").read()),
     }
     versions = {stage: f"{TASK.stage(stage).version}: {each}" for stage, each in found.items()}
     assert versions == GOLDEN[name]
+    opens_in_volara(folder / "rag.sqlite", nodes, edges)
+
+
+def opens_in_volara(file: Path, nodes: dict[str, np.ndarray], edges: dict[str, np.ndarray]) -> None:
+    """Open the graph as ``volara.dbs.SQLite(path=file, edge_attrs={"merge_score": "float"}).open("r")`` does."""
+    database = SQLiteGraphDataBase(
+        file,
+        position_attribute="position",
+        node_attrs={"position": Vec(float, 3), "size": int, "filtered": bool},
+        edge_attrs={"distance": float, "merge_score": float},
+        mode="r",
+    )
+    with closing(database.con):
+        graph = database.read_graph()
+    positions = np.stack([nodes[f"position_{axis}"] for axis in range(3)], axis=1)
+    assert {node: values["position"] for node, values in graph.nodes.items()} == dict(
+        zip(nodes["id"].tolist(), map(tuple, positions.tolist()), strict=True)
+    )
+    assert graph.number_of_edges() == len(edges["u"])
+    for u, v, score in zip(edges["u"].tolist(), edges["v"].tolist(), edges["merge_score"].tolist(), strict=True):
+        apart = np.subtract(graph.nodes[u]["position"], graph.nodes[v]["position"])
+        assert graph.edges[u, v] == {"distance": pytest.approx(np.linalg.norm(apart)), "merge_score": score}
+    assert database.total_roi == Roi((0, 0, 0), (24 * 8, 30 * 8, 36 * 8))
