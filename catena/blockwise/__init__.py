@@ -3,7 +3,7 @@
 from catena.blockwise.blocks import Block, BlockGrid
 from catena.blockwise.execution import ExecutionConfig
 from catena.blockwise.failures import BlockFailure
-from catena.blockwise.faults import fault_point
+from catena.blockwise.faults import fault_place, fault_point
 from catena.blockwise.job import ProcessBlock, WorkerSpec
 from catena.blockwise.masks import skip_mask_from_array
 from catena.blockwise.partial import remove_partial_files
@@ -21,6 +21,7 @@ __all__ = [
     "FailedBlocksError",
     "ProcessBlock",
     "WorkerSpec",
+    "fault_place",
     "fault_point",
     "read_status",
     "remove_partial_files",

@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 from catena.blockwise.blocks import BlockGrid
 from catena.blockwise.execution import ExecutionConfig
 from catena.blockwise.failures import BlockFailure, read_failures, record_failure
-from catena.blockwise.faults import fault_point
+from catena.blockwise.faults import fault_place, fault_point
 from catena.blockwise.job import WorkerJob, WorkerSpec
 from catena.blockwise.launchers import Launcher, WorkerExit, open_launcher
 from catena.blockwise.marks import BlockMarks
@@ -54,8 +54,8 @@ def run_blockwise(
     Parameters
     ----------
     name
-        The stage, for messages and status. The engine passes the fault points ``STAGE.before_done_mark``,
-        ``STAGE.after_done_mark`` (in workers) and ``STAGE.master``; STAGE is what follows the last dot.
+        The stage, for messages and status. Fault points are passed in the places ``STAGE.worker`` and
+        ``STAGE.master``; STAGE is what follows the last dot.
     grid
         The blocks; the same on every rerun in `folder`.
     worker
@@ -125,7 +125,7 @@ class _Run:
         noted.write("running", 0)
         state: State = "stopped"
         try:
-            with _daisy_without_logs(), Interruption() as interruption:
+            with fault_place(f"{self.job.stage}.master"), _daisy_without_logs(), Interruption() as interruption:
                 self._schedule(launcher, noted, interruption, progress)
             self._raise_what_ended_it(interruption)
             report = self.report()
@@ -214,7 +214,7 @@ class _Run:
             return
         done = int(self.marks.done().sum())
         if done > self.resumed:
-            fault_point(f"{self.job.stage}.master")
+            fault_point("block.seen_done")
         if progress is not None:
             remark = f"{self.states.failed} failed" if self.states.failed else ""
             progress(float(done + self.states.failed), float(len(self.job.grid) - self.skipped), remark)

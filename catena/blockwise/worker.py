@@ -16,7 +16,7 @@ from typing import Any
 
 from catena.blockwise.blocks import Block
 from catena.blockwise.failures import BlockFailure, record_failure
-from catena.blockwise.faults import fault_point
+from catena.blockwise.faults import fault_place, fault_point
 from catena.blockwise.job import ProcessBlock, WorkerJob
 from catena.blockwise.lifeline import die_with_parent
 from catena.blockwise.running import RunningNote
@@ -59,8 +59,8 @@ def _work_until_failure(job: WorkerJob, client: Any, process: ProcessBlock, note
                 # not by raising: Daisy would send the traceback on and print it in the master's terminal
                 acquired.status = daisy.BlockStatus.FAILED
             else:
-                fault_point(f"{job.stage}.before_done_mark")
-        fault_point(f"{job.stage}.after_done_mark")
+                fault_point("block.before_done_mark")
+        fault_point("block.after_done_mark")
         note.working_on(None)
         if failed:
             return True
@@ -86,7 +86,9 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1:
         print("usage: python -m catena.blockwise.worker FOLDER/job.json", file=sys.stderr)
         return 2
-    work(WorkerJob.read(Path(arguments[0])))
+    job = WorkerJob.read(Path(arguments[0]))
+    with fault_place(f"{job.stage}.worker"):
+        work(job)
     return 0
 
 

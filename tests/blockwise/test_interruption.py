@@ -144,20 +144,20 @@ def test_workers_die_with_the_master_at_once(start: Start, volume: Path, until: 
 
 @pytest.mark.parametrize(
     "point",
-    ["smooth.before_arrays:3", "smooth.after_arrays:3", "smooth.before_done_mark:3", "smooth.after_done_mark:3"],
+    ["smooth.before_arrays:3", "smooth.after_arrays:3", "block.before_done_mark:3", "block.after_done_mark:3"],
 )
 def test_a_worker_killed_between_any_two_steps_of_a_commit(start: Start, volume: Path, point: str) -> None:
     hits = volume / "hits"
     hits.mkdir()
     master = start(CATENA_FAULT=point, CATENA_FAULT_ONCE=str(hits))
     printed, _ = master.communicate(timeout=60)
-    assert [hit.name for hit in hits.iterdir()] == [point.partition(":")[0]]
+    assert [hit.name for hit in hits.iterdir()] == [f"smooth.worker@{point.partition(':')[0]}"]
     assert printed == f"REPORT {BLOCKS} 0\n"
     np.testing.assert_array_equal(open_array(str(volume / "v.zarr/target")).read(), expected(volume))
 
 
 def test_a_master_killed_while_blocks_are_being_marked(start: Start, volume: Path) -> None:
-    master = start(sleep_s=0.1, CATENA_FAULT="smooth.master:2")
+    master = start(sleep_s=0.1, CATENA_FAULT="smooth.master@block.seen_done:2")
     master.communicate(timeout=60)
     assert master.returncode == -signal.SIGKILL
     wait_for(lambda: not workers(volume), seconds=5)
