@@ -20,6 +20,7 @@ from funlib.geometry import Coordinate, Roi
 from numcodecs import Blosc
 from numpy.typing import DTypeLike, NDArray
 
+from catena.blockwise.faults import fault_point
 from catena.errors import ArrayNotFoundError, DataError, GeometryError, OutputError
 from catena.lengths import exact_decimal, exact_units_per_nm, parse_voxel_size_nm, to_nm
 
@@ -329,6 +330,7 @@ def create_array(
             overwrite=overwrite,
             write_empty_chunks=False,
         )
+        fault_point("array.created_without_attributes")
         data.attrs.update(
             {
                 "voxel_size": [to_nm(each, units_per_nm) for each in voxel_size],

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from catena.arrays import make_groups
+from catena.blockwise.faults import fault_point
 
 
 def move_into_place(source: Path, target: Path, array: bool) -> None:
@@ -18,7 +19,9 @@ def move_into_place(source: Path, target: Path, array: bool) -> None:
         if target.exists():
             _remove(old)
             target.rename(old)
+            fault_point("publish.earlier_set_aside")
         source.rename(target)
+        fault_point("publish.renamed")
     _remove(old)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from catena.arrays import open_array, output_error
+from catena.blockwise.faults import fault_place, fault_point
 from catena.config import to_yaml
 from catena.errors import ArrayNotFoundError, CatenaError, ConfigError, DataError, StageError
 from catena.experiment import ExperimentConfig, check_volume
@@ -142,7 +143,8 @@ def _run_node(run: _Run, node: Node) -> Outcome:
         outcome = Outcome(node, "done", "up to date", done.seconds if done else 0.0, report)
     else:
         _refuse_before_first(run, node, reason)
-        outcome = _make(run, node, stage, reason)
+        with _in_master(node):
+            outcome = _make(run, node, stage, reason)
         run.redone.add(node)
         run.fingerprints.clear()  # a stage may depend on the bytes that this one has just made
     run.reporter.end(outcome)
@@ -199,6 +201,7 @@ def _make(run: _Run, node: Node, stage: Stage, reason: str) -> Outcome:
         return Record(fingerprint, state, seconds, explanation, _report_to(report or StageReport()))
 
     run.ledger.write(volume, node.stage, "staged", record("running"))
+    fault_point("stage.recorded")
 
     def beat() -> None:
         run.ledger.write(volume, node.stage, "staged", record("running"))
@@ -207,10 +210,12 @@ def _make(run: _Run, node: Node, stage: Stage, reason: str) -> Outcome:
         with _writing(node.label):
             job.staging.mkdir(parents=True, exist_ok=True)
             _tie_to_store(run, node, job)
+            fault_point("stage.tied_to_store")
             report = stage.run(job, _beating(progress, beat))
     except BaseException:
         run.ledger.write(volume, node.stage, "staged", record("failed"))
         raise
+    fault_point("stage.made")
     finished = _with_outputs(record("publishing", report), _outputs(run, node))
     run.ledger.write(volume, node.stage, "staged", finished)
     _publish(run, node, job, finished)
@@ -250,18 +255,28 @@ def _finish_publishing(run: _Run) -> None:
             staged = run.ledger.read(volume, stage.name, "staged")
             if staged is not None and staged.state == "publishing":
                 job = Job(run.task.name, stage.name, volume, run.config, staged.fingerprint)
-                _publish(run, node, job, staged)
+                with _in_master(node):
+                    _publish(run, node, job, staged)
+
+
+def _in_master(node: Node) -> AbstractContextManager[None]:
+    """Say to fault points what they belong to."""
+    return fault_place(f"{node.stage}.master")
 
 
 def _publish(run: _Run, node: Node, job: Job, record: Record) -> None:
     """Move every output into place; safe to repeat after a crash at any point."""
+    fault_point("publish.recorded")
     for output in _recorded_outputs(record) or _outputs(run, node).values():
         with _writing(node.label):
             _publish_output(run, node, job, output, record.fingerprint)
+        fault_point("publish.output_in_place")
     report = {key: value for key, value in record.report.items() if key != _OUTPUTS}
     done = Record(record.fingerprint, "done", record.seconds, record.explanation, report)
     run.ledger.publish(node.volume, node.stage, done)
+    fault_point("publish.recorded_done")
     shutil.rmtree(job.staging, ignore_errors=True)
+    fault_point("publish.cleaned")
 
 
 def _with_outputs(record: Record, outputs: Mapping[str, Output]) -> Record:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from catena.blockwise.faults import fault_point
 from catena.evaluation import RegionScores, Scores, Sweep, score, sweep_thresholds
 from catena.evaluation.baseline import AFFINITY_OFFSETS, pseudo_affinities
 from catena.evaluation.zeros import ZERO_POLICIES, ZeroPolicy
@@ -98,6 +99,7 @@ class EvaluateStage(Stage):
             metrics[region] = {**flat, **shared, **flat_references(found), "threshold_origin": origin}
             progress(number + 1, len(regions))
         job.staged(outputs["metrics"]).write_text(json.dumps(metrics, indent=1))
+        fault_point("evaluate.metrics_written")
         last = regions[-1]
         write_voi_plot(
             job.staged(outputs["plot"]),

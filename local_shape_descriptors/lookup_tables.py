@@ -12,6 +12,7 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from catena.blockwise.faults import fault_point
 from catena.errors import DataError
 from catena.evaluation import sweep_thresholds
 from catena.segmentation import iterate_lookup_tables
@@ -182,6 +183,7 @@ class LookupTablesStage(Stage):
             ids, edges["u"], edges["v"], edges["merge_score"], forced, config.lookup_tables.values
         )
         tables = LookupTables.write(tables_path(config, job.staged(outputs["lookup_tables"])), ids, thresholds, rows)
+        fault_point("lookup_tables.written")
         figures: dict[str, Any] = {"fragments": len(ids), "edges": len(edges["u"])}
         if "threshold" in outputs:
             figures |= self._choose(job, tables, job.staged(outputs["threshold"]))

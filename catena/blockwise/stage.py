@@ -14,6 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 from catena.arrays import Array, create_array, open_array
 from catena.blockwise.blocks import Block, BlockGrid
 from catena.blockwise.execution import ExecutionConfig
+from catena.blockwise.faults import fault_point
 from catena.blockwise.job import WorkerSpec
 from catena.blockwise.partial import remove_partial_files
 from catena.blockwise.run import run_blockwise
@@ -64,6 +65,7 @@ class BlockwiseStage(Stage):
         """Run all blocks that are not done, then :meth:`finish`."""
         grid = self.grid(job.config, job.volume)
         self.prepare(job, grid)
+        fault_point("stage.prepared")
         report = run_blockwise(
             f"{job.volume}.{self.name}",
             grid,
@@ -75,6 +77,7 @@ class BlockwiseStage(Stage):
         )
         if report.worker_deaths:
             self._remove_partial_chunks(job)
+        fault_point("stage.blocks_done")
         figures = {"peak_memory_mb": report.peak_memory_mb, **self.finish(job, progress)}
         blocks = {"done": report.done, "failed": report.failed, "skipped": report.skipped}
         return StageReport(blocks, voxels=int(np.prod(grid.roi.shape // grid.voxel_size)), figures=figures)

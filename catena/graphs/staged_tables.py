@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from uuid import uuid4
 
+from catena.blockwise.faults import fault_point
 from catena.graphs.store import GraphStore
 
 STAGED = "staged_"
@@ -27,7 +28,9 @@ def publish_table(store: GraphStore, staged: str, table: str, fingerprint: str) 
     tables = store.tables()
     if staged in tables:
         store.set_metadata(key, None)  # until the end nothing vouches for what bears the name
+        fault_point("publish.table_disowned")
         store.rename(staged, table, replace=True)
+        fault_point("publish.table_renamed")
         store.set_metadata(key, fingerprint)
     elif table in tables and store.get_metadata(key) is None:
         store.set_metadata(key, fingerprint)
@@ -56,6 +59,7 @@ def begin_attempt(store: GraphStore, stage: str, staging: Path) -> None:
     """Note on both sides that the attempt in the folder `staging` writes to this store."""
     token = uuid4().hex
     store.set_metadata(_attempt_key(stage), token)
+    fault_point("stage.noted_in_store")
     staging.mkdir(parents=True, exist_ok=True)
     (staging / _NOTE).write_text(token)
 
