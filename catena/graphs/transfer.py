@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from catena.errors import CatenaError, StoreError, nearest_names
 from catena.graphs.ownership import OWNER
+from catena.graphs.presentation import Presentation
 from catena.graphs.schema import BLOCK, TableSchema
+from catena.graphs.sql import PRESENTED, SQLStore
 from catena.graphs.staged_tables import ATTEMPT, PUBLISHED, STAGED, publish_table, published_key
 from catena.graphs.store import GraphStore
 
@@ -62,9 +64,7 @@ def copy_graph(
     _check_names(source, target, names, replace)
     rows = {name: _copy_table(source, target, name, advance or _silent) for name in names}
     if tables is None:
-        for key, value in source.metadata().items():
-            if not key.startswith(_OF_ITS_STORE):
-                target.set_metadata(key, value)
+        _copy_metadata(source, target)
     return rows
 
 
@@ -126,6 +126,15 @@ def _verified(source: GraphStore, target: GraphStore, table: str, staged: str, w
             f"{len(target.blocks_written(staged))} blocks have arrived; was it written meanwhile? Copy it again"
         )
     return found
+
+
+def _copy_metadata(source: GraphStore, target: GraphStore) -> None:
+    for key, value in source.metadata().items():
+        if key == PRESENTED and isinstance(target, SQLStore):
+            if value["edges"] in target.tables():
+                target.present(Presentation.from_json(value))
+        elif not key.startswith(_OF_ITS_STORE):
+            target.set_metadata(key, value)
 
 
 def _silent(rows: int) -> None:

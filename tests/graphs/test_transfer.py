@@ -14,7 +14,7 @@ import yaml
 
 from catena.cli import app
 from catena.errors import CatenaError, ConfigError, StoreError
-from catena.graphs import GraphStore, SQLiteStore, TableSchema
+from catena.graphs import GraphStore, Presentation, SQLiteStore, TableSchema
 from catena.graphs.ownership import claim
 from catena.graphs.staged_tables import is_published, publish_table
 from catena.graphs.transfer import copy_graph, drop_graph
@@ -96,6 +96,19 @@ def test_a_table_that_is_there_is_replaced_only_when_told_to(source: SQLiteStore
         copy_graph(source, target, replace=True)
         same_graph(target, source)
         assert is_published(target, "edges", "f1")
+
+
+def test_what_other_programs_see_is_copied_too(store: GraphStore, tmp_path: Path) -> None:
+    nodes = TableSchema({"id": "uint64", "position_0": "float64"}, key=("id",))
+    shown = Presentation("edges_mean", (0,), (80,), node_attributes=(), edge_attributes=("merge_score",))
+    with SQLiteStore(tmp_path / "first.sqlite") as first, SQLiteStore(tmp_path / "last.sqlite") as last:
+        first.create("nodes", nodes)
+        first.create("edges_mean", EDGES)
+        first.present(shown)
+        copy_graph(first, store)  # a store that shows nothing to others keeps the note
+        copy_graph(store, last)
+        assert last.presented() == shown
+        assert (tmp_path / "last-meta.json").read_bytes() == (tmp_path / "first-meta.json").read_bytes()
 
 
 def test_unknown_tables_are_named_before_anything_is_copied(source: SQLiteStore, tmp_path: Path) -> None:
