@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import reduce
+from math import lcm
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -96,8 +98,23 @@ class VolumeConfig(Config):
     labels_mask: Path_ | None = Field(None, description="non-zero where `labels` are ground truth")
     background_labelled: bool = Field(False, description="label 0 is ground truth too (not merely unlabelled)")
     voxel_size_nm: tuple[Any, Any, Any] | None = Field(None, description="for data that do not carry one")
-    mask: Path_ | None = Field(None, description="nothing is segmented where this array is 0")
+    mask: Path_ | None = Field(
+        None,
+        description="nothing is segmented where this array, of any voxel size, is 0; blocks without more are skipped",
+    )
+    mask_voxel_size_nm: tuple[Any, Any, Any] | None = Field(
+        None, description="of `mask`, where it is not what the mask carries, or `voxel_size_nm` where that is given"
+    )
     roi: RegionConfig | None = Field(None, description="part to process; everything if not given")
+    rois: tuple[RegionConfig, ...] = Field(
+        (),
+        description="boxes, written as `roi`: only voxels inside one of them are segmented, other blocks are skipped",
+    )
+    skip_empty: bool | float = Field(
+        False,
+        description="true: skip where raw is constant, in cells of 32 voxels and all cells around them; a number: only "
+        "where it is that",
+    )
     regions: dict[str, RegionConfig] = Field(default_factory=dict, description="train, validation, test")
     references: dict[Name, Path_] = Field(
         default_factory=dict, description="other segmentations of this volume, scored beside ours"
@@ -112,27 +129,58 @@ class VolumeConfig(Config):
             raise ValueError(f"unknown region {unknown}: the regions are {', '.join(REGIONS)}")
         if self.raw is None and self.inputs.affinities is None:
             raise ValueError("a volume needs raw, or inputs.affinities")
+        if self.raw is None and self.skips_empty:
+            raise ValueError("skip_empty needs raw, which tells where nothing is")
         return self
+
+    @property
+    def skips_empty(self) -> bool:
+        """Tell whether empty parts of raw are skipped; 0 is a value like any other."""
+        return self.skip_empty is not False
 
     def open(self, name: str) -> Array:
         """Open the array that sets the volume's grid or another one of its arrays, by field name."""
         path = self.inputs.affinities if name == "affinities" else getattr(self, name)
         if path is None:
             raise ConfigError(f"this volume has no '{name}'")
-        return open_array(path, voxel_size_nm=self.voxel_size_nm)
+        return open_array(path, voxel_size_nm=self.voxel_size_of(name))
+
+    def voxel_size_of(self, name: str) -> tuple[Any, Any, Any] | None:
+        """Return the configured voxel size of one of the arrays, None where it carries its own."""
+        own = self.mask_voxel_size_nm if name == "mask" else None
+        return self.voxel_size_nm if own is None else own
 
     def grid(self) -> Array:
         """Open the array whose voxel grid the volume's results share: raw, or else the given affinities."""
         return self.open("raw" if self.raw is not None else "affinities")
 
     def process_roi(self) -> Roi:
-        """Return the world region to process."""
+        """Return the world region to process: `roi`, cut to what encloses all `rois`.
+
+        Raises
+        ------
+        GeometryError
+            If that is empty, or a box does not fit the volume.
+        """
         grid = self.grid()
         if self.roi is not None:
-            return self.roi.roi(grid, "roi")
-        if self.inputs.affinities is None:
-            return grid.roi
-        return grid.roi.intersect(self.open("affinities").in_units(grid.units_per_nm).roi)
+            whole = self.roi.roi(grid, "roi")
+        elif self.inputs.affinities is None:
+            whole = grid.roi
+        else:
+            whole = grid.roi.intersect(self.open("affinities").in_units(grid.units_per_nm).roi)
+        boxes = self.boxes()
+        if not boxes:
+            return whole
+        enclosed = whole.intersect(reduce(Roi.union, boxes))
+        if enclosed.empty:
+            raise GeometryError(f"none of the rois {list(boxes)} lies in {whole}, which is to be processed")
+        return enclosed
+
+    def boxes(self) -> tuple[Roi, ...]:
+        """Return the `rois` in world units."""
+        grid = self.grid() if self.rois else None
+        return tuple(each.roi(grid, f"rois[{i}]") for i, each in enumerate(self.rois)) if grid is not None else ()
 
     def region_roi(self, name: str) -> Roi:
         """Return a named region in world units."""
@@ -176,14 +224,13 @@ def check_volume(volume: VolumeConfig, name: str) -> None:
     Raises
     ------
     GeometryError
-        If labels, mask, references or affinities differ from raw in voxel size, do not overlap it
-        or lie off its voxel grid, or a region is outside the data.
+        If labels, references or affinities differ from raw in voxel size, do not overlap it or lie off its voxel
+        grid, the mask does not overlap it, or a region is outside the data.
     """
     grid = volume.grid()
     others: Mapping[str, str | None] = {
         "labels": volume.labels,
         "labels_mask": volume.labels_mask,
-        "mask": volume.mask,
         "inputs.affinities": volume.inputs.affinities,
         **{f"references.{key}": path for key, path in volume.references.items()},
     }
@@ -191,6 +238,8 @@ def check_volume(volume: VolumeConfig, name: str) -> None:
         if path is not None:
             _check_same_grid(grid, open_array(path, voxel_size_nm=volume.voxel_size_nm), f"volumes.{name}.{key}")
     processed = volume.process_roi()
+    if volume.mask is not None:
+        _check_mask(grid, volume.open("mask"), f"volumes.{name}.mask")
     if volume.inputs.affinities is not None:
         covered = volume.open("affinities").in_units(grid.units_per_nm).roi
         if not covered.contains(processed):
@@ -204,6 +253,18 @@ def check_volume(volume: VolumeConfig, name: str) -> None:
             )
 
 
+def _check_mask(grid: Array, mask: Array, where: str) -> None:
+    if mask.channels is not None:
+        raise GeometryError(f"{where}: {mask.path} has {mask.channels} channels; a mask must be (z, y, x)")
+    common = lcm(grid.units_per_nm, mask.units_per_nm)
+    _check_overlap(grid.in_units(common), mask.in_units(common), where)
+
+
+def _check_overlap(grid: Array, other: Array, where: str) -> None:
+    if not grid.roi.intersects(other.roi):
+        raise GeometryError(f"{where}: {other.path} covers {other.roi}, {grid.path} covers {grid.roi}: no overlap")
+
+
 def _check_same_grid(grid: Array, other: Array, where: str) -> None:
     units = max(grid.units_per_nm, other.units_per_nm)
     grid, other = grid.in_units(units), other.in_units(units)
@@ -213,8 +274,7 @@ def _check_same_grid(grid: Array, other: Array, where: str) -> None:
             f"{grid.voxel_size_nm} nm; "
             "resample one of them"
         )
-    if not grid.roi.intersects(other.roi):
-        raise GeometryError(f"{where}: {other.path} covers {other.roi}, {grid.path} covers {grid.roi}: no overlap")
+    _check_overlap(grid, other, where)
     if any((b - a) % v for a, b, v in zip(grid.offset, other.offset, grid.voxel_size, strict=True)):
         raise GeometryError(
             f"{where}: the offset {other.offset} of {other.path} is not on the voxel grid of {grid.path}, "

@@ -34,6 +34,7 @@ from local_shape_descriptors.geometry import (
     volume_geometry,
 )
 from local_shape_descriptors.graph import open_graph
+from local_shape_descriptors.masks import skipped_blocks
 
 Settings = LocalShapeDescriptorsConfig
 
@@ -118,6 +119,10 @@ class AgglomerateStage(BlockwiseStage):
         smallest = min(geometry.voxel_size)
         reach = config.agglomerate.block_context * smallest
         return fragment_grid(config, geometry, Coordinate(max(1, -(-reach // each)) for each in geometry.voxel_size))
+
+    def skip(self, job: Job, grid: BlockGrid) -> NDArray[np.bool_] | None:
+        """Skip the blocks that have no fragments because they were skipped before."""
+        return skipped_blocks(settings_of(job), job.volume, grid)
 
     def prepare(self, job: Job, grid: BlockGrid) -> None:
         """Create the tables."""

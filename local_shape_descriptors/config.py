@@ -197,6 +197,7 @@ class Execution(Config):
 
     default: ExecutionConfig = ExecutionConfig()
     train: TrainExecution = TrainExecution()
+    content: ExecutionConfig | None = None
     predict: ExecutionConfig | None = None
     fragments: ExecutionConfig | None = None
     agglomerate: ExecutionConfig | None = None

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from catena.blockwise.blocks import Block, BlockGrid
 from catena.blockwise.execution import ExecutionConfig
 from catena.blockwise.faults import fault_point
-from catena.blockwise.masks import skip_mask_from_array
+from catena.blockwise.masks import kept_voxels
 from catena.blockwise.stage import BlockFunction, BlockwiseStage, keep_or_create
 from catena.graphs import TableSchema
 from catena.segmentation import extract_fragments, fragment_context
@@ -20,6 +20,7 @@ from catena.task import Given, Input, Job, Made, Output
 from local_shape_descriptors.config import LocalShapeDescriptorsConfig
 from local_shape_descriptors.geometry import VolumeGeometry, block_slices, fragment_grid, open_input, volume_geometry
 from local_shape_descriptors.graph import graph_url, open_graph
+from local_shape_descriptors.masks import mask_inputs, mask_settings, skipped_blocks, volume_masks
 
 Settings = LocalShapeDescriptorsConfig
 
@@ -63,13 +64,9 @@ class FragmentsStage(BlockwiseStage):
         return has_affinities(config, volume)
 
     def inputs(self, config: Settings, volume: str) -> Mapping[str, Input]:
-        """Return the affinities, and the mask if there is one."""
+        """Return the affinities, and what says where fragments are wanted."""
         graph_url(config, volume)  # refuses an unusable store before hours of training and prediction
-        inputs: dict[str, Input] = {"affinities": affinities_input(config, volume)}
-        settings = config.volume(volume)
-        if settings.mask is not None:
-            inputs["mask"] = Given(settings.mask, voxel_size_nm=settings.voxel_size_nm)
-        return inputs
+        return {"affinities": affinities_input(config, volume), **mask_inputs(config, volume)}
 
     def outputs(self, config: Settings, volume: str) -> Mapping[str, Output]:
         """Return the array of ids and the table of nodes."""
@@ -80,7 +77,8 @@ class FragmentsStage(BlockwiseStage):
         geometry = volume_geometry(config, volume)
         shape = fragment_grid(config, geometry, Coordinate(0, 0, 0)).block_shape_vox
         values = config.fragments.model_dump(mode="json", exclude={"block_shape_vox"})
-        return {"fragments": {**values, "block_shape_vox": list(shape)}, "roi": repr(geometry.roi)}
+        fragments = {"fragments": {**values, "block_shape_vox": list(shape)}, "roi": repr(geometry.roi)}
+        return {**fragments, **mask_settings(config, volume)}
 
     def execution(self, config: Settings) -> ExecutionConfig:
         """Return where the blocks run."""
@@ -92,10 +90,8 @@ class FragmentsStage(BlockwiseStage):
         return fragment_grid(config, geometry, fragment_context(config.fragments, geometry.voxel_size))
 
     def skip(self, job: Job, grid: BlockGrid) -> NDArray[np.bool_] | None:
-        """Skip blocks that the mask leaves nothing of."""
-        if "mask" not in job.inputs:
-            return None
-        return skip_mask_from_array(grid, open_input(job, "mask", volume_geometry(settings_of(job), job.volume)))
+        """Skip blocks that a mask leaves nothing of."""
+        return skipped_blocks(settings_of(job), job.volume, grid)
 
     def prepare(self, job: Job, grid: BlockGrid) -> None:
         """Create the array and the table."""
@@ -119,7 +115,7 @@ class FragmentsStage(BlockwiseStage):
         geometry, grid = volume_geometry(config, job.volume), self.grid(config, job.volume)
         outputs = self.outputs(config, job.volume)
         affinities = open_input(job, "affinities", geometry)
-        mask = open_input(job, "mask", geometry) if "mask" in job.inputs else None
+        masks = volume_masks(config, job.volume)
         target = geometry.open(str(job.staged(outputs["fragments"])), "r+")
         store, table = open_graph(config, job.volume), job.table(outputs["nodes"])
         offsets = affinities.affinity_offsets
@@ -135,7 +131,7 @@ class FragmentsStage(BlockwiseStage):
                 block_index=block.index,
                 block_shape_vox=grid.block_shape_vox,
                 core_begin_vox=(block.write_roi.begin - grid.roi.begin) // geometry.voxel_size,
-                mask=None if mask is None else mask.read(roi, outside="zero"),
+                mask=kept_voxels(masks, roi, geometry.voxel_size),
             )
             target.write(block.write_roi, fragments.labels)
             fault_point("fragments.after_arrays")

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from funlib.geometry import Coordinate
+from numpy.typing import NDArray
 
 from catena.blockwise.blocks import Block, BlockGrid
 from catena.blockwise.execution import ExecutionConfig
@@ -23,6 +25,7 @@ from local_shape_descriptors.lookup_tables import (
     threshold_of,
     threshold_source,
 )
+from local_shape_descriptors.masks import skipped_blocks
 
 Settings = LocalShapeDescriptorsConfig
 
@@ -62,6 +65,10 @@ class SegmentationStage(BlockwiseStage):
     def grid(self, config: Settings, volume: str) -> BlockGrid:
         """Return the blocks; they need no context."""
         return fragment_grid(config, volume_geometry(config, volume), Coordinate(0, 0, 0))
+
+    def skip(self, job: Job, grid: BlockGrid) -> NDArray[np.bool_] | None:
+        """Skip the blocks that have no fragments because they were skipped before."""
+        return skipped_blocks(settings_of(job), job.volume, grid)
 
     def prepare(self, job: Job, grid: BlockGrid) -> None:
         """Create the array."""

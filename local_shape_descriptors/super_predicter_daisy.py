@@ -19,6 +19,7 @@ from catena.task import Given, Input, Job, Made, Output, input_path
 from local_shape_descriptors.config import LocalShapeDescriptorsConfig, block_shape
 from local_shape_descriptors.fragments import chunk_shape, settings_of
 from local_shape_descriptors.geometry import volume_geometry
+from local_shape_descriptors.masks import mask_inputs, mask_settings, prediction_margin, skipped_predictions
 from local_shape_descriptors.predicter import checkpoint_path, open_predictor
 
 Settings = LocalShapeDescriptorsConfig
@@ -40,19 +41,24 @@ class PredictStage(BlockwiseStage):
         settings = config.volume(volume)
         if settings.raw is None:
             raise ConfigError(f"volumes.{volume} has no raw to predict from")
-        raw = Given(settings.raw, voxel_size_nm=settings.voxel_size_nm)
+        inputs = {"raw": Given(settings.raw, voxel_size_nm=settings.voxel_size_nm), **mask_inputs(config, volume)}
         if config.inputs.checkpoint is not None:
-            return {"raw": raw, "checkpoint": Given(config.inputs.checkpoint, kind="file")}
-        return {"raw": raw, "checkpoint": Made("train", "checkpoints", "")}
+            return {**inputs, "checkpoint": Given(config.inputs.checkpoint, kind="file")}
+        return {**inputs, "checkpoint": Made("train", "checkpoints", "")}
 
     def outputs(self, config: Settings, volume: str) -> Mapping[str, Output]:
         """Return one array per head of the network."""
         return {head: Output(f"volume.zarr/{ARRAYS[head]}", "array") for head in config.model.heads}
 
     def settings(self, config: Settings, volume: str) -> Mapping[str, Any]:
-        """Return precision, blocks and region."""
+        """Return precision, blocks and region, and what is left out of it."""
         geometry = volume_geometry(config, volume)
+        boxes = mask_settings(config, volume)
+        masked = boxes or any(name in self.inputs(config, volume) for name in ("mask", "content"))
+        margin = {"margin_vox": list(prediction_margin(config, geometry))} if masked else {}
         return {
+            **boxes,
+            **margin,
             "predict": {
                 "precision": config.predict.precision,
                 "block_shape_vox": list(self._block_shape(config, volume)),
@@ -74,6 +80,10 @@ class PredictStage(BlockwiseStage):
     def _block_shape(self, config: Settings, volume: str) -> Coordinate:
         voxel_size = volume_geometry(config, volume).voxel_size
         return block_shape(config.predict.block_shape_vox, voxel_size, "predict.block_shape_vox")
+
+    def skip(self, job: Job, grid: BlockGrid) -> NDArray[np.bool_] | None:
+        """Skip blocks where no fragments are wanted, and no context for fragments is read either."""
+        return skipped_predictions(settings_of(job), job.volume, grid)
 
     def prepare(self, job: Job, grid: BlockGrid) -> None:
         """Check raw and checkpoint, then create the arrays."""

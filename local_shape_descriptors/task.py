@@ -8,6 +8,7 @@ from typing import Any
 from catena.task import Task
 from local_shape_descriptors.agglomeration import AgglomerateStage
 from local_shape_descriptors.config import LocalShapeDescriptorsConfig
+from local_shape_descriptors.content import ContentStage
 from local_shape_descriptors.evaluation import EvaluateStage
 from local_shape_descriptors.fragments import FragmentsStage
 from local_shape_descriptors.graph import open_graph
@@ -52,6 +53,7 @@ TASK = Task(
     config=LocalShapeDescriptorsConfig,
     stages=(
         TrainStage(),
+        ContentStage(),
         PredictStage(),
         FragmentsStage(),
         AgglomerateStage(),

@@ -121,9 +121,22 @@ def test_roi_beyond_given_affinities(settings: dict[str, Any], phantom: dict[str
         run_all(settings)
 
 
-def test_mask_on_another_grid(settings: dict[str, Any], phantom: dict[str, Any], tmp_path: Path) -> None:
-    phantom["mask"] = write(tmp_path / "a.zarr/mask", np.ones(SHAPE, np.uint8), offset=4)
-    with pytest.raises(GeometryError, match=r"phantom\.mask: .* not on the voxel grid"):
+def test_mask_elsewhere(settings: dict[str, Any], phantom: dict[str, Any], tmp_path: Path) -> None:
+    phantom["mask"] = write(tmp_path / "a.zarr/mask", np.ones(SHAPE, np.uint8), voxel_size=32, offset=8000)
+    with pytest.raises(GeometryError, match=r"phantom\.mask: .* no overlap"):
+        run_all(settings)
+
+
+def test_mask_with_channels(settings: dict[str, Any], phantom: dict[str, Any], tmp_path: Path) -> None:
+    phantom["mask"] = write(tmp_path / "a.zarr/mask", np.ones((2, *SHAPE), np.uint8), channels=2)
+    with pytest.raises(GeometryError, match=r"phantom\.mask: .* has 2 channels"):
+        run_all(settings)
+
+
+def test_boxes_outside_what_is_processed(settings: dict[str, Any], phantom: dict[str, Any]) -> None:
+    del phantom["regions"]
+    phantom |= {"roi": {"z": [0, 16]}, "rois": [{"z": [16, 32]}, {"z": [32, 48]}]}
+    with pytest.raises(GeometryError, match="none of the rois"):
         run_all(settings)
 
 
