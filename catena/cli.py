@@ -159,12 +159,20 @@ def view(
     task.view(settings, volume or next(iter(settings.volumes)), screenshot=screenshot, host=host)
 
 
-@app.command(epilog=_epilog("catena status fib25.yaml"))
-def status(config: ConfigArgument, overrides: Overrides = None) -> None:
+@app.command(epilog=_epilog("catena status fib25.yaml", "catena status fib25.yaml --watch"))
+def status(
+    config: ConfigArgument,
+    overrides: Overrides = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it again and again until the run ends.")] = False,
+    every: Annotated[float, typer.Option("--every", min=0.2, help="With --watch: seconds in between.")] = 5.0,
+) -> None:
     """Print what is done, stage by stage; works while a run is going on."""
-    from catena.progress import print_status
+    from catena.status import print_status, watch_status
 
-    print_status(*_load(config, overrides))
+    if watch:
+        watch_status(*_load(config, overrides), every_s=every)
+    else:
+        print_status(*_load(config, overrides))
 
 
 @app.command("config", epilog=_epilog("catena config fib25.yaml", "catena config fib25.yaml train.batch_size=2"))

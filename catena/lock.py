@@ -140,6 +140,7 @@ def identity() -> dict[str, Any]:
         "pid": os.getpid(),
         "started": _process_start(os.getpid()),
         "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "began": time.time(),
         "heartbeat": time.time(),
         "token": f"{os.getpid()}-{time.time_ns()}",
     }
@@ -156,8 +157,16 @@ def read_holder(path: Path) -> dict[str, Any]:
 
 def is_held(folder: Path) -> bool:
     """Tell whether a live process holds the lock of the experiment in `folder`."""
+    return held_since(folder) is not None
+
+
+def held_since(folder: Path) -> float | None:
+    """Return when the live process that holds the lock of `folder` took it (seconds since the epoch), or None.
+
+    What a run has not touched since then was left by an earlier one.
+    """
     holder = read_holder(folder / "lock.json")
-    return bool(holder) and not is_stale(holder)
+    return float(holder.get("began", 0)) if holder and not is_stale(holder) else None
 
 
 def is_stale(holder: dict[str, Any]) -> bool:

@@ -11,11 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from catena.errors import CatenaError
-from catena.ledger import Ledger, Record
-from catena.lock import is_held
-from catena.plan import Node, Selection, plan
-from catena.run import Outcome, Reporter, why_not_current
+from catena.plan import Node
+from catena.run import Outcome, Reporter
 from catena.task import Progress as ProgressCallback
 from catena.task import Task
 
@@ -134,58 +131,3 @@ def print_summary(task: Task, config: Any, outcomes: Sequence[Outcome], console:
     for volume in dict.fromkeys(outcome.node.volume for outcome in outcomes if outcome.node.volume):
         for name, text in task.summary(config, volume):
             console.print(f"{volume}: {name}: {text}", soft_wrap=True)
-
-
-def print_status(task: Task, config: Any, console: Console | None = None) -> None:
-    """Print one row per stage and volume: its state, blocks, seconds and what would happen on a run."""
-    console = console or Console(highlight=False)
-    path = config.folder / "ledger.sqlite"
-    if not path.exists():
-        console.print(f"{config.experiment}: nothing has been run yet (no ledger at {path})")
-        return
-    table = Table(title=f"{config.experiment}: {task.name}")
-    for name in ("stage", "state", "done", "failed", "skipped", "left", "Mvoxel/s", "seconds", "time left"):
-        table.add_column(name, justify="left" if name in ("stage", "state") else "right")
-    with Ledger(path, read_only=True) as ledger:
-        nodes = plan(task, config, Selection())
-        try:
-            changed, doubt = why_not_current(task, config, ledger, nodes), None
-        except CatenaError as error:
-            changed, doubt = {}, error
-        held = is_held(config.folder)
-        for node in nodes:
-            table.add_row(node.label, *_status_row(task, config, ledger, node, held, changed.get(node)))
-    console.print(table)
-    if doubt is not None:
-        console.print(f"whether these results are up to date cannot be told: {doubt}", soft_wrap=True)
-
-
-def _status_row(task: Task, config: Any, ledger: Ledger, node: Node, held: bool, changed: str | None) -> list[str]:
-    staged = ledger.read(node.volume, node.stage, "staged")
-    done = ledger.read(node.volume, node.stage, "published")
-    record = staged or done
-    if record is None:
-        return ["not started", *[""] * 7]
-    blocks = dict(record.report.get("blocks", {}))
-    voxels, left = record.report.get("voxels", 0), ""
-    rate = voxels / record.seconds / 1e6 if voxels and record.seconds else None
-    if staged is not None:
-        live = task.stage(node.stage).live_status(config, node.volume, record.fingerprint)
-        if live is not None:
-            blocks, rate = dict(live.blocks), live.mvoxel_per_s
-            left = "" if live.seconds_left is None or not held else format_seconds(live.seconds_left)
-    counts = [str(blocks.get(key, "")) for key in ("done", "failed", "skipped", "left")]
-    return [
-        _state(staged, done, held, changed),
-        *counts,
-        "" if rate is None else f"{rate:.2f}",
-        f"{record.seconds:.1f}",
-        left,
-    ]
-
-
-def _state(staged: Record | None, done: Record | None, held: bool, changed: str | None) -> str:
-    if staged is None:
-        return "done" if changed is None else f"changed: {changed}"
-    state = staged.state if held or staged.state == "failed" else "interrupted"
-    return f"{state} (earlier result kept)" if done is not None else state

@@ -136,11 +136,28 @@ class Job:
 
 @dataclass(frozen=True)
 class LiveStatus:
-    """How far a running stage is, as seen from another process."""
+    """How far an unfinished stage is, as seen from another process.
+
+    Attributes
+    ----------
+    state
+        ``running``, ``finished``, ``failed``, ``stopped`` or ``dead``, as the stage itself noted it last.
+    seconds
+        Duration of the last run so far.
+    slowest
+        Block numbers and seconds, slowest first.
+    failures
+        A line for each failed block.
+    """
 
     blocks: Mapping[str, int]
     mvoxel_per_s: float | None = None
     seconds_left: float | None = None
+    state: str = "running"
+    seconds: float = 0.0
+    peak_memory_bytes: int = 0
+    slowest: tuple[tuple[int, float], ...] = ()
+    failures: tuple[str, ...] = ()
 
 
 class Stage(ABC):

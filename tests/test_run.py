@@ -18,11 +18,10 @@ import catena.run as runner
 from catena.arrays import create_array, open_array
 from catena.errors import ArrayNotFoundError, ConfigError, DataError, OutputError
 from catena.experiment import ExperimentConfig
-from catena.ledger import Ledger, Record
-from catena.lock import ExperimentLock
+from catena.ledger import Ledger
 from catena.plan import Selection, plan
-from catena.progress import print_status
 from catena.run import run
+from catena.status import print_status
 from catena.task import Given, Input, Job, Made, Output, Stage, StageReport, Task, input_path
 
 
@@ -400,16 +399,6 @@ def test_status_says_what_a_run_would_change_and_writes_nothing(values: dict[str
     assert shown["a: scale"] == "changed: config.factor: 2 → 5"
     assert shown["a: total"].startswith("changed: ")
     assert {each: each.stat().st_mtime_ns for each in folder.rglob("*")} == before
-
-
-def test_status_does_not_show_a_killed_run_as_running(values: dict[str, Any]) -> None:
-    actions(values)
-    config = ToyConfig.parse(values)
-    with Ledger(config.folder / "ledger.sqlite") as ledger:
-        ledger.write("a", "scale", "staged", Record("x", "running"))
-    assert status(values)["a: scale"] == "interrupted (earlier result kept)"
-    with ExperimentLock(config.folder):
-        assert status(values)["a: scale"] == "running (earlier result kept)"
 
 
 def test_redo_of_a_stage_that_is_not_planned_is_refused(values: dict[str, Any]) -> None:

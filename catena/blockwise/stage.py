@@ -79,6 +79,8 @@ class BlockwiseStage(Stage):
             self._remove_partial_chunks(job)
         fault_point("stage.blocks_done")
         figures = {"peak_memory_mb": report.peak_memory_mb, **self.finish(job, progress)}
+        if (status := read_status(tracking_folder(job))) is not None:  # none if every block was skipped
+            figures["slowest_blocks"] = [list(each) for each in status.slowest]
         blocks = {"done": report.done, "failed": report.failed, "skipped": report.skipped}
         return StageReport(blocks, voxels=int(np.prod(grid.roi.shape // grid.voxel_size)), figures=figures)
 
@@ -95,7 +97,16 @@ class BlockwiseStage(Stage):
         if status is None:
             return None
         blocks = {"done": status.done, "failed": status.failed, "skipped": status.skipped, "left": status.left}
-        return LiveStatus(blocks, status.mvoxel_per_s, status.seconds_left)
+        return LiveStatus(
+            blocks,
+            status.mvoxel_per_s,
+            status.seconds_left,
+            state=status.state,
+            seconds=status.seconds,
+            peak_memory_bytes=status.peak_memory_bytes,
+            slowest=status.slowest,
+            failures=tuple(str(each) for each in status.failures),
+        )
 
 
 def tracking_folder(job: Job) -> Path:
