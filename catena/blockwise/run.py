@@ -146,6 +146,10 @@ class _Run:
             while thread.is_alive() and interruption.signal is None and self.setup_failure is None:
                 thread.join(_TICK_S)
                 self._tick(noted, progress)
+                if self.states.ended:
+                    # the scheduler waits for all workers, also for those whose jobs wait in a cluster's queue
+                    self.stopping = True
+                    launcher.stop(patience_s=_FAREWELL_S)
             # Ctrl-C is caught by the scheduler while it runs, and by us before and after
             ctrl_c = isinstance(self.scheduler_error, KeyboardInterrupt)
             self.interrupted = ctrl_c or interruption.signal is not None
@@ -263,6 +267,7 @@ class _LatestStates:
     def __init__(self) -> None:
         self.failed = 0
         self.abandoned = False
+        self.ended = False
         self._said = 0
         self._heard = 0
 
@@ -275,6 +280,7 @@ class _LatestStates:
         for state in states.values():
             self.failed = state.failed_count + state.orphaned_count
             self.abandoned = state.abandoned
+            self.ended = state.completed_count + self.failed >= state.total_block_count
         self._said += 1
 
     def on_finish(self, states: Mapping[str, Any]) -> None:

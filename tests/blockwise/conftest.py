@@ -1,5 +1,7 @@
 """A small grid, a folder, and workers that can import the test's entries."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,10 @@ import pytest
 from funlib.geometry import Coordinate, Roi
 
 from catena.blockwise import BlockGrid, BlockwiseReport, ExecutionConfig, WorkerSpec, run_blockwise
+
+sys.path.insert(0, str(Path(__file__).parent))  # what starts masters and clusters are modules beside the tests
+
+from smoothing import begin, make_volume
 
 ENTRIES = Path(__file__).parent / "entries"
 
@@ -43,3 +49,14 @@ def visit(entries: Path, grid: BlockGrid, out: Path, tmp_path: Path) -> Callable
         return run_blockwise("visit", grid, worker, tmp_path / "stage", execution, **callback)
 
     return run
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> Path:
+    return make_volume(tmp_path)
+
+
+@pytest.fixture
+def start(entries: Path, volume: Path) -> Callable[..., subprocess.Popen[str]]:
+    """Start a master that smoothes the volume; arguments are those of `begin`."""
+    return lambda *arguments, **options: begin(volume, *arguments, **options)

@@ -1,103 +1,15 @@
 """Runs that are ended from outside: nothing lost, nothing left behind, a rerun goes on."""
 
-import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from funlib.geometry import Coordinate, Roi
-
-from catena.arrays import create_array, open_array
-
-MASTER = """
-import sys
-from funlib.geometry import Coordinate, Roi
-from catena.blockwise import BlockGrid, ExecutionConfig, WorkerSpec, run_blockwise
-
-folder, sleep_s = sys.argv[1], float(sys.argv[2])
-grid = BlockGrid(Roi((0, 0, 0), (20, 18, 14)), Coordinate(1, 1, 1), Coordinate(4, 6, 8), Coordinate(1, 1, 1))
-arguments = {"source": folder + "/v.zarr/source", "target": folder + "/v.zarr/target", "sleep_s": sleep_s}
-try:
-    report = run_blockwise(
-        "smooth", grid, WorkerSpec("blockwise_entries:smooth", arguments), folder + "/stage", ExecutionConfig(workers=2)
-    )
-    print("REPORT", report.done, report.resumed)
-except KeyboardInterrupt as stopped:
-    print("STOPPED", stopped)
-    sys.exit(130)
-"""
-BLOCKS = 30
+from smoothing import BLOCKS, done, finish, require_smoothed, wait_for, workers
 
 Start = Callable[..., subprocess.Popen[str]]
-
-
-@pytest.fixture
-def volume(tmp_path: Path) -> Path:
-    """A random source and an empty target in the blocks' chunks."""
-    one, roi = Coordinate(1, 1, 1), Roi((0, 0, 0), (20, 18, 14))
-    options = {"roi": roi, "voxel_size": one, "chunk_shape_vox": Coordinate(4, 6, 8)}
-    source = create_array(str(tmp_path / "v.zarr/source"), dtype=np.uint8, **options)
-    source.write(roi, np.random.default_rng(0).integers(0, 255, (20, 18, 14), dtype=np.uint8))
-    create_array(str(tmp_path / "v.zarr/target"), dtype=np.uint32, **options)
-    return tmp_path
-
-
-@pytest.fixture
-def start(entries: Path, volume: Path) -> Start:
-    def begin(sleep_s: float = 0.0, **variables: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-c", MASTER, str(volume), str(sleep_s)],
-            env=os.environ | variables,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    return begin
-
-
-def expected(volume: Path) -> np.ndarray:
-    values = np.pad(open_array(str(volume / "v.zarr/source")).read().astype(np.uint32), 1)
-    for axis in range(3):
-        values = values + np.roll(values, 1, axis) + np.roll(values, -1, axis)
-    return values[1:-1, 1:-1, 1:-1]
-
-
-def done(volume: Path) -> int:
-    marks = volume / "stage/blocks/done/c/0/0/0"
-    return int(np.fromfile(marks, np.uint8).sum()) if marks.exists() else 0
-
-
-def workers(volume: Path) -> list[int]:
-    """Return the processes whose command line names the stage's job."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            arguments = path.read_bytes().split(b"\0")
-        except OSError:  # it has just ended
-            continue
-        if str(volume / "stage/job.json").encode() in arguments:
-            found.append(int(path.parent.name))
-    return found
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
-
-
-def finish(start: Start, volume: Path) -> str:
-    master = start()
-    printed, _ = master.communicate(timeout=60)
-    assert master.returncode == 0, printed
-    np.testing.assert_array_equal(open_array(str(volume / "v.zarr/target")).read(), expected(volume))
-    return printed
 
 
 def test_an_unbroken_run(start: Start, volume: Path) -> None:
@@ -153,7 +65,7 @@ def test_a_worker_killed_between_any_two_steps_of_a_commit(start: Start, volume:
     printed, _ = master.communicate(timeout=60)
     assert [hit.name for hit in hits.iterdir()] == [f"smooth.worker@{point.partition(':')[0]}"]
     assert printed == f"REPORT {BLOCKS} 0\n"
-    np.testing.assert_array_equal(open_array(str(volume / "v.zarr/target")).read(), expected(volume))
+    require_smoothed(volume)
 
 
 def test_a_master_killed_while_blocks_are_being_marked(start: Start, volume: Path) -> None:

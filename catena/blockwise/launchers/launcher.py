@@ -31,6 +31,9 @@ class Launcher(Protocol):
     spans_hosts: ClassVar[bool]
     """Whether workers may run on other machines (then an SQLite store is refused)."""
 
+    programs: ClassVar[tuple[str, ...]]
+    """Programs that must be on PATH."""
+
     def __init__(self, execution: ExecutionConfig, job_path: Path) -> None: ...
 
     @property
