@@ -21,6 +21,7 @@ from catena.segmentation import (
     agglomerate_graph,
     edge_statistics,
     forced_edges,
+    forced_edges_within,
     owned_edges,
 )
 from catena.task import Input, Job, Made, Output, Progress
@@ -79,7 +80,7 @@ def statistics_schema(bins: int) -> TableSchema:
 class AgglomerateStage(BlockwiseStage):
     """Gather the contacts of fragments block by block, then merge: over the whole graph, or in each block."""
 
-    name, version = "agglomerate", 2
+    name, version = "agglomerate", 3
 
     def applies(self, config: Settings, volume: str) -> bool:
         """Only where there are affinities."""
@@ -164,8 +165,15 @@ class AgglomerateStage(BlockwiseStage):
                 )
                 rows, table = statistics_columns(found), tables["statistics"]
             else:
-                scored = block_scores(affinities.read(roi), offsets, labels, pairs, config, block)
-                rows, table = scored, tables["edges"]
+                # waterz has to see whole fragments: also those that faces of other blocks cut, in the context
+                around = store.read("nodes", ["id", "root", "pointer"], blocks=grid.blocks_intersecting(roi))
+                corner = np.array((roi.begin - grid.roi.begin) // geometry.voxel_size)
+                within = positions(around["root"], grid) - corner
+                joined = forced_edges_within(around["id"], within, around["pointer"], labels)
+                rows, table = (
+                    block_scores(affinities.read(roi), offsets, labels, joined, config, block),
+                    tables["edges"],
+                )
             store.write_block(tables["forced"], block.index, {"u": pairs[:, 0], "v": pairs[:, 1]})
             fault_point("agglomerate.between_tables")
             store.write_block(table, block.index, rows)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from catena.segmentation.block_agglomeration import PREBUILT, agglomerate_block, owned_edges
     from catena.segmentation.config import AgglomerateConfig, FragmentsConfig, parse_merge_function
     from catena.segmentation.edges import EdgeStatistics, edge_statistics
-    from catena.segmentation.forced import forced_edges
+    from catena.segmentation.forced import forced_edges, forced_edges_within
     from catena.segmentation.fragments import Fragments, extract_fragments, fragment_context, owner
     from catena.segmentation.graph_agglomeration import agglomerate_graph
     from catena.segmentation.in_memory import THRESHOLDS, Segmentation, segment
@@ -31,6 +31,7 @@ _HOME = {
     "EdgeStatistics": "edges",
     "edge_statistics": "edges",
     "forced_edges": "forced",
+    "forced_edges_within": "forced",
     "Fragments": "fragments",
     "extract_fragments": "fragments",
     "fragment_context": "fragments",
@@ -57,6 +58,7 @@ __all__ = [
     "edge_statistics",
     "extract_fragments",
     "forced_edges",
+    "forced_edges_within",
     "fragment_context",
     "iterate_lookup_tables",
     "lookup_tables",

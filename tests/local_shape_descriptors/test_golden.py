@@ -27,13 +27,13 @@ from local_shape_descriptors.task import TASK
 GOLDEN = {
     "basins-graph": {
         "fragments": "2: 59c7e98a5ae0c39f",
-        "agglomerate": "2: fe99e9369a3d094b2cf1018d60c2f72d",
+        "agglomerate": "3: fe99e9369a3d094b2cf1018d60c2f72d",
         "lookup_tables": "2: 201f20d9707c5eea",
         "segmentation": "1: 199bcb3ee7fa54a1",
     },
     "seeded-blocks": {
         "fragments": "2: d002d249e993b856",
-        "agglomerate": "2: 5cbf9ffb1a549d7411c2521436d64b9c",
+        "agglomerate": "3: 5cbf9ffb1a549d7411c2521436d64b9c",
         "lookup_tables": "2: a6568b2622666c8f",
         "segmentation": "1: 85f3b3dec4e83820",
     },
