@@ -42,7 +42,7 @@ def reason_against() -> str | None:
 
 
 class PostgreSQLServer:
-    """A server that is made and started at once; it dies with the process that made it."""
+    """A server that is made and started at once; it dies with the thread that last started it."""
 
     def __init__(self) -> None:
         found = binaries()
