@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from catena.blockwise.blocks import Block
+from catena.blockwise.connection import SchedulerConnection
 from catena.blockwise.failures import BlockFailure, record_failure
 from catena.blockwise.faults import fault_place, fault_point
 from catena.blockwise.job import ProcessBlock, WorkerJob
@@ -28,9 +29,7 @@ def work(job: WorkerJob) -> None:
     A block that raises is noted as failed and given back; the worker sets itself up afresh, since
     the error may have spoilt what it holds, and goes on.
     """
-    import daisy.v2 as daisy
-
-    client = daisy.Client()
+    client = SchedulerConnection()
     print(f"{job.name}: worker {client.worker_id}, process {os.getpid()} on {socket.gethostname()}, {time.ctime()}")
     make = job.worker.load()
     with RunningNote(job.folder, client.worker_id) as note:
@@ -44,7 +43,7 @@ def work(job: WorkerJob) -> None:
                 more = _work_until_failure(job, client, process, note)
 
 
-def _work_until_failure(job: WorkerJob, client: Any, process: ProcessBlock, note: RunningNote) -> bool:
+def _work_until_failure(job: WorkerJob, client: SchedulerConnection, process: ProcessBlock, note: RunningNote) -> bool:
     """Return False when no block is left, True when one has failed."""
     import daisy.v2 as daisy
 
