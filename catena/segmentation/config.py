@@ -121,9 +121,10 @@ class AgglomerateConfig(Config):
         " million edges agglomerate in 8 GB; waterz has 256.",
     )
     block_context: int = Field(
-        24,
+        48,
         ge=1,
-        description="blocks: context around a block in voxels (of the smallest edge).",
+        description="blocks: context around a block in voxels (of the smallest edge). With 24, as published, blocks of"
+        " 84 voxels cubed differed from the whole volume by a quarter of a bit; with 48 by less than 0.05.",
     )
 
     @field_validator("merge_function")
