@@ -71,12 +71,16 @@ def test_every_command_that_runs_stages_can_be_told_yes(command: str) -> None:
     assert missing.stderr.strip() == "error: no configuration file at nowhere.yaml"
 
 
-def test_the_command_line_starts_without_the_heavy_libraries() -> None:
-    heavy = ("torch", "gunpowder", "numba", "zarr")
-    code = (
-        "import sys, catena.cli as cli; cli._add_registered_commands(); "
-        f"print([name for name in {heavy} if name in sys.modules])"
-    )
+@pytest.mark.parametrize(
+    ("what", "heavy"),
+    [
+        ("import catena.cli as cli; cli._add_registered_commands()", ("torch", "gunpowder", "numba", "zarr")),
+        # what every worker of every stage waits for
+        ("import local_shape_descriptors.task", ("torch", "gunpowder", "scipy.ndimage", "matplotlib")),
+    ],
+)
+def test_starts_without_the_heavy_libraries(what: str, heavy: tuple[str, ...]) -> None:
+    code = f"import sys\n{what}\nprint([name for name in {heavy} if name in sys.modules])"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert shown.strip() == "[]"
 

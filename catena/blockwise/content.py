@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from funlib.geometry import Coordinate
 from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation
 
 CELL_EDGE = 32
 """Edge of a cell, in voxels of the smallest edge."""
@@ -42,6 +41,8 @@ def cells_with_content(
     NDArray[np.bool_]
         One per cell of the block.
     """
+    from scipy.ndimage import binary_dilation  # slow to import, and needed by this stage alone
+
     starts = [_cell_starts(each, int(size), int(n)) for each, size, n in zip(core, cell_vox, raw.shape, strict=True)]
     if value is not None:
         full = _reduce(np.logical_or, raw != value, starts).astype(bool)
