@@ -36,6 +36,7 @@ Overrides = Annotated[
 VolumeOption = Annotated[str | None, typer.Option("--volume", help="Only this volume (and what it needs).")]
 YesOption = Annotated[bool, typer.Option("--yes", help="Redo even work that took more than ten minutes.")]
 RedoOption = Annotated[str | None, typer.Option("--redo", help="Redo this stage and those below it.")]
+RetryOption = Annotated[bool, typer.Option("--retry-failed", help="Try blocks again that failed after all retries.")]
 VerifyOption = Annotated[bool, typer.Option("--verify-inputs", help="Read all input voxels instead of a sample.")]
 
 
@@ -75,7 +76,14 @@ def _run(path: Path, overrides: list[str] | None, **selection: Any) -> None:
     print_summary(task, config, outcomes)
 
 
-@app.command("run", epilog=_epilog("catena run fib25.yaml", "catena run fib25.yaml --to predict train.iterations=5000"))
+@app.command(
+    "run",
+    epilog=_epilog(
+        "catena run fib25.yaml",
+        "catena run fib25.yaml --to predict train.iterations=5000",
+        "catena run fib25.yaml --retry-failed",
+    ),
+)
 def run_command(
     config: ConfigArgument,
     overrides: Overrides = None,
@@ -85,6 +93,7 @@ def run_command(
     redo: RedoOption = None,
     volume: VolumeOption = None,
     yes: YesOption = False,
+    retry_failed: RetryOption = False,
     verify_inputs: VerifyOption = False,
 ) -> None:
     """Run everything that is not yet done; safe to kill and to run again."""
@@ -96,8 +105,38 @@ def run_command(
         redo=redo,
         volume=volume,
         yes=yes,
+        retry_failed=retry_failed,
         verify_inputs=verify_inputs,
     )
+
+
+@app.command(
+    "plan", epilog=_epilog("catena plan fib25.yaml", "catena plan fib25.yaml --workers 64 --volume medulla --json")
+)
+def plan_command(
+    config: ConfigArgument,
+    overrides: Overrides = None,
+    volume: VolumeOption = None,
+    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Instead of those configured.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Compute no blocks; use stated rates.")] = False,
+    samples: Annotated[int, typer.Option("--samples", min=1, help="Places where blocks are computed.")] = 2,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Estimate blocks, bytes, memory, rows and hours of what is left to do; refuse what cannot fit."""
+    from catena.planning import estimate_run, print_estimate, to_json
+    from catena.progress import ConsoleReporter
+
+    task, settings = _load(config, overrides)
+    with ConsoleReporter(stderr=True) as reporter:
+        estimate = estimate_run(
+            task, settings, volume=volume, workers=workers, quick=quick, samples=samples, reporter=reporter
+        )
+    if json:
+        typer.echo(to_json(estimate))
+    else:
+        print_estimate(estimate, f"{settings.experiment}: {task.name}")
+    if not estimate.fits:
+        raise typer.Exit(1)
 
 
 @app.command(epilog=_epilog("catena train fib25.yaml", "catena train fib25.yaml train.iterations=50000"))
@@ -113,9 +152,10 @@ def predict(
     volume: VolumeOption = None,
     redo: RedoOption = None,
     yes: YesOption = False,
+    retry_failed: RetryOption = False,
 ) -> None:
     """Predict every voxel of the volumes, training first if need be."""
-    _run(config, overrides, last="predict", volume=volume, redo=redo, yes=yes)
+    _run(config, overrides, last="predict", volume=volume, redo=redo, yes=yes, retry_failed=retry_failed)
 
 
 @app.command(epilog=_epilog("catena segment fib25.yaml segmentation.threshold=0.4"))
@@ -125,9 +165,10 @@ def segment(
     volume: VolumeOption = None,
     redo: RedoOption = None,
     yes: YesOption = False,
+    retry_failed: RetryOption = False,
 ) -> None:
     """Segment the volumes, running what that needs."""
-    _run(config, overrides, last="segmentation", volume=volume, redo=redo, yes=yes)
+    _run(config, overrides, last="segmentation", volume=volume, redo=redo, yes=yes, retry_failed=retry_failed)
 
 
 @app.command(epilog=_epilog("catena evaluate fib25.yaml"))
@@ -137,9 +178,10 @@ def evaluate(
     volume: VolumeOption = None,
     redo: RedoOption = None,
     yes: YesOption = False,
+    retry_failed: RetryOption = False,
 ) -> None:
     """Score the segmentation against ground truth, running what that needs."""
-    _run(config, overrides, last="evaluate", volume=volume, redo=redo, yes=yes)
+    _run(config, overrides, last="evaluate", volume=volume, redo=redo, yes=yes, retry_failed=retry_failed)
 
 
 @app.command(epilog=_epilog("catena view fib25.yaml", "catena view fib25.yaml --screenshot view.png"))

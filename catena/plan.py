@@ -35,6 +35,12 @@ class Selection:
         Redo this stage and everything below it that is selected.
     volume
         Only this volume (and what it needs).
+    yes
+        Redo even work that took long.
+    verify_inputs
+        Read all of the inputs rather than a sample.
+    retry_failed
+        Try blocks again that have failed after all retries.
     """
 
     first: str | None = None
@@ -43,6 +49,7 @@ class Selection:
     volume: str | None = None
     yes: bool = False
     verify_inputs: bool = False
+    retry_failed: bool = False
 
 
 def plan(task: Task, config: ExperimentConfig, selection: Selection) -> list[Node]:

@@ -33,12 +33,11 @@ from catena.graphs.staged_tables import begin_attempt, belongs_here, drop_staged
 from catena.ledger import Ledger, Record
 from catena.lock import ExperimentLock
 from catena.plan import Node, Selection, parents, plan
-from catena.publishing import move_into_place
-from catena.task import Given, Job, Made, Output, Progress, Stage, StageReport, Task, folder_of
+from catena.publishing import move_into_place, recorded_outputs, remove_staging, with_outputs, without_outputs
+from catena.task import STAGING, Given, Job, Made, Output, Progress, Stage, StageReport, Task, folder_of
 
 LONG_S = 600.0
 RECORD_EVERY_S = 10.0
-_OUTPUTS = "outputs to publish"
 
 
 @dataclass(frozen=True)
@@ -187,7 +186,8 @@ def _refuse_before_first(run: _Run, node: Node, reason: str) -> None:
 def _make(run: _Run, node: Node, stage: Stage, reason: str) -> Outcome:
     fingerprint, explanation = _fingerprint(run, node)
     volume = node.volume
-    job = Job(run.task.name, stage.name, node.volume, run.config, fingerprint, stage.inputs(run.config, node.volume))
+    inputs, retry = stage.inputs(run.config, volume), run.selection.retry_failed
+    job = Job(run.task.name, stage.name, volume, run.config, fingerprint, inputs, retry)
     earlier = run.ledger.read(volume, node.stage, "staged")
     spent = earlier.seconds if earlier is not None and earlier.fingerprint == fingerprint else 0.0
     _forget_stale_staging(run, node, job)
@@ -216,7 +216,7 @@ def _make(run: _Run, node: Node, stage: Stage, reason: str) -> Outcome:
         run.ledger.write(volume, node.stage, "staged", record("failed"))
         raise
     fault_point("stage.made")
-    finished = _with_outputs(record("publishing", report), _outputs(run, node))
+    finished = with_outputs(record("publishing", report), _outputs(run, node))
     run.ledger.write(volume, node.stage, "staged", finished)
     _publish(run, node, job, finished)
     return Outcome(node, "made", reason, finished.seconds, report)
@@ -248,12 +248,14 @@ def _writing(label: str) -> Iterator[None]:
 
 
 def _finish_publishing(run: _Run) -> None:
-    """Complete what a killed run had made but not wholly moved into place."""
+    """Complete what a killed run had made but not wholly moved into place, and remove what it left when it was."""
     for stage in run.task.stages:
         for volume in [""] if not stage.per_volume else list(run.config.volumes):
             node = Node(stage.name, volume)
             staged = run.ledger.read(volume, stage.name, "staged")
-            if staged is not None and staged.state == "publishing":
+            if staged is None and run.ledger.read(volume, stage.name, "published") is not None:
+                remove_staging(folder_of(run.config, volume) / STAGING, stage.name)
+            elif staged is not None and staged.state == "publishing":
                 job = Job(run.task.name, stage.name, volume, run.config, staged.fingerprint)
                 with _in_master(node):
                     _publish(run, node, job, staged)
@@ -267,26 +269,15 @@ def _in_master(node: Node) -> AbstractContextManager[None]:
 def _publish(run: _Run, node: Node, job: Job, record: Record) -> None:
     """Move every output into place; safe to repeat after a crash at any point."""
     fault_point("publish.recorded")
-    for output in _recorded_outputs(record) or _outputs(run, node).values():
+    for output in recorded_outputs(record) or _outputs(run, node).values():
         with _writing(node.label):
             _publish_output(run, node, job, output, record.fingerprint)
         fault_point("publish.output_in_place")
-    report = {key: value for key, value in record.report.items() if key != _OUTPUTS}
-    done = Record(record.fingerprint, "done", record.seconds, record.explanation, report)
+    done = replace(without_outputs(record), state="done")
     run.ledger.publish(node.volume, node.stage, done)
     fault_point("publish.recorded_done")
     shutil.rmtree(job.staging, ignore_errors=True)
     fault_point("publish.cleaned")
-
-
-def _with_outputs(record: Record, outputs: Mapping[str, Output]) -> Record:
-    """Note with `record` what is to be published: a later run may finish it under other settings."""
-    noted = [{"name": name, "path": each.path, "kind": each.kind} for name, each in outputs.items()]
-    return replace(record, report={**record.report, _OUTPUTS: noted})
-
-
-def _recorded_outputs(record: Record) -> list[Output]:
-    return [Output(each["path"], each["kind"]) for each in record.report.get(_OUTPUTS, [])]
 
 
 def _publish_output(run: _Run, node: Node, job: Job, output: Output, fingerprint: str) -> None:
@@ -299,9 +290,7 @@ def _publish_output(run: _Run, node: Node, job: Job, output: Output, fingerprint
 
 def _forget_stale_staging(run: _Run, node: Node, job: Job) -> None:
     """Remove what an earlier attempt with other settings left in staging."""
-    for folder in job.staging.parent.glob(f"{node.stage}-*"):
-        if folder != job.staging:
-            shutil.rmtree(folder)
+    remove_staging(job.staging.parent, node.stage, keep=job.staging)
     if tables := _tables(run, node):
         with _graph(run, node) as store:
             drop_staged(store, [each.path for each in tables], keep=[job.table(each) for each in tables])

@@ -11,12 +11,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from catena.errors import ConfigError, nearest_names
 from catena.experiment import ExperimentConfig
 
+if TYPE_CHECKING:
+    from catena.planning.rates import Estimation
+
 TASK_GROUP = "catena.tasks"
+STAGING = ".staging"
+"""Folder beside the results in which they are made."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,8 @@ class Job:
         Where the stage's outputs are published: the experiment's folder, or the volume's.
     staging
         Where they are made. Moved to `folder` only once the stage is complete.
+    retry_failed
+        Try blocks again that have failed after all retries.
     """
 
     task: str
@@ -104,6 +111,7 @@ class Job:
     config: ExperimentConfig
     fingerprint: str
     inputs: Mapping[str, Input] = field(default_factory=dict)
+    retry_failed: bool = False
 
     @property
     def folder(self) -> Path:
@@ -113,7 +121,7 @@ class Job:
     @property
     def staging(self) -> Path:
         """Place of the outputs in the making; named after the fingerprint."""
-        return self.folder / ".staging" / f"{self.stage}-{self.fingerprint[:16]}"
+        return self.folder / STAGING / f"{self.stage}-{self.fingerprint[:16]}"
 
     def staged(self, output: Output) -> Path:
         """Return where to make `output`, which is not a table."""
@@ -214,6 +222,8 @@ class Task:
         Writes a commented configuration for new data; used by ``catena init``.
     view
         Lists the layers of a volume for the viewer.
+    estimation
+        What ``catena plan`` is told of the stages.
     """
 
     name: str
@@ -224,6 +234,7 @@ class Task:
     summary: Callable[[Any, str], list[tuple[str, str]]] | None = None
     template: Callable[..., str] | None = None
     view: Callable[..., Any] | None = None
+    estimation: Estimation | None = None
 
     def stage(self, name: str) -> Stage:
         """Return a stage by name.

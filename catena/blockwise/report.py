@@ -8,6 +8,7 @@ from catena.blockwise.failures import BlockFailure
 from catena.errors import StageError
 
 _NAMED = 5
+RETRY = "the failed ones are tried again only with --retry-failed: correct the cause first"
 
 
 @dataclass(frozen=True)
@@ -51,13 +52,24 @@ class BlockwiseReport:
 
 
 class FailedBlocksError(StageError):
-    """A stage of which some blocks failed; :attr:`report` tells what became of the others."""
+    """A stage of which some blocks failed; :attr:`report` tells what became of the others.
 
-    def __init__(self, report: BlockwiseReport, reason: str = "") -> None:
+    Parameters
+    ----------
+    report
+        Of the whole stage.
+    reason
+        Put behind the number of failed blocks.
+    quarantined
+        Whether the failed blocks are left alone until they are asked for.
+    """
+
+    def __init__(self, report: BlockwiseReport, reason: str = "", quarantined: bool = False) -> None:
         self.report = report
         named = [str(failure) for failure in report.failures[:_NAMED]]
         more = len(report.failures) - len(named)
         lines = [f"{report.name}: {report.failed} of {report.total} blocks failed{reason}", *named]
         lines += [f"and {more} more"] if more else []
-        lines.append(f"{report.done} blocks are done and kept; running again tries the others again")
+        kept = f"{report.done} blocks are done and kept"
+        lines.append(f"{kept}; {RETRY if quarantined else 'running again tries the others again'}")
         super().__init__("\n  ".join(lines))

@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from catena.blockwise.blocks import BlockGrid
 from catena.blockwise.execution import ExecutionConfig
-from catena.blockwise.failures import BlockFailure, read_failures, record_failure
+from catena.blockwise.failures import BlockFailure, quarantine, read_failures, read_quarantine, record_failure
 from catena.blockwise.faults import fault_place, fault_point
 from catena.blockwise.job import WorkerJob, WorkerSpec
 from catena.blockwise.launchers import Launcher, WorkerExit, open_launcher
@@ -48,6 +48,7 @@ def run_blockwise(
     execution: ExecutionConfig,
     skip: ArrayLike | None = None,
     progress: Progress | None = None,
+    retry_failed: bool = False,
 ) -> BlockwiseReport:
     """Have every block of `grid` worked on that is neither done nor skipped.
 
@@ -69,6 +70,9 @@ def run_blockwise(
         Boolean, in the shape of the grid: True for blocks with nothing to do.
     progress
         Called in this thread a few times a second; what it raises ends the run.
+    retry_failed
+        Try the blocks again that an earlier run has quarantined, having failed with them after all retries. Otherwise
+        they are left alone, and named when the others are done.
 
     Returns
     -------
@@ -78,8 +82,8 @@ def run_blockwise(
     Raises
     ------
     FailedBlocksError
-        A :class:`~catena.errors.StageError` that names the blocks that failed after all retries, once all others
-        are done.
+        A :class:`~catena.errors.StageError` that names the blocks that failed after all retries, in this run or an
+        earlier one, once all others are done.
     StageError
         If no worker could be set up, or the folder holds another grid.
     GeometryError
@@ -91,8 +95,10 @@ def run_blockwise(
     skipped = _skip_mask(skip, grid)
     job = WorkerJob(name, worker, grid, Path(folder).absolute())
     _require_same_grid(job)
+    if retry_failed:
+        quarantine(job.folder, ())
     run = _Run(job, execution, skipped)
-    return run.report() if run.left == 0 else run.work(progress)
+    return run.finished() if run.left == 0 else run.work(progress)
 
 
 class _Run:
@@ -107,7 +113,10 @@ class _Run:
         self.skip = skip & ~done
         self.skipped = int(self.skip.sum())
         self.resumed = int(done.sum())
-        self.left = len(job.grid) - self.resumed - self.skipped
+        quarantined = np.zeros(len(job.grid), dtype=bool)
+        quarantined[read_quarantine(job.folder)] = True
+        self.quarantined = quarantined.reshape(job.grid.shape) & ~done & ~self.skip
+        self.left = len(job.grid) - self.resumed - self.skipped - int(self.quarantined.sum())
         self.states = _LatestStates()
         self.worker_deaths = 0
         self.any_ready = False
@@ -122,19 +131,33 @@ class _Run:
         clear_notes(self.job.folder)
         launcher = open_launcher(self.execution, job_path)
         noted = ProgressFile(self.job.folder, self.job.name, self.skipped, self.resumed)
-        noted.write("running", 0)
+        noted.write("running", self.failed)
         state: State = "stopped"
         try:
             with fault_place(f"{self.job.stage}.master"), _daisy_without_logs(), Interruption() as interruption:
                 self._schedule(launcher, noted, interruption, progress)
             self._raise_what_ended_it(interruption)
-            report = self.report()
-            state = "failed" if report.failed else "finished"
+            state = "failed" if self.report().failed else "finished"
         finally:
-            noted.write(state, self.states.failed)
-        if report.failed:
-            raise FailedBlocksError(report, self._why_given_up())
-        return report
+            noted.write(state, self.failed)
+        return self.finished()
+
+    def finished(self) -> BlockwiseReport:
+        """Return the report of blocks none of which is left; quarantine and raise those that failed."""
+        report = self.report()
+        if not report.failed:
+            return report
+        if self.states.abandoned:  # the fault of the workers: any block might have been the one
+            raise FailedBlocksError(
+                report, f" (given up after {self.worker_deaths} workers died; see execution.max_worker_restarts)"
+            )
+        quarantine(self.job.folder, [failure.block for failure in report.failures])
+        raise FailedBlocksError(report, quarantined=True)
+
+    @property
+    def failed(self) -> int:
+        """Number of blocks that have failed so far, those of earlier runs that are not tried again included."""
+        return self.states.failed + int(self.quarantined.sum())
 
     def _schedule(
         self, launcher: Launcher, noted: ProgressFile, interruption: Interruption, progress: Progress | None
@@ -189,7 +212,7 @@ class _Run:
             timeout=self.execution.timeout_s,
             tracking_path=str(self.job.folder / TRACKING),
             resource_tracking=True,
-            skip_mask=self.skip,
+            skip_mask=self.skip | self.quarantined,
         )
 
     def _worker(self, launcher: Launcher, context: Any) -> None:
@@ -213,15 +236,15 @@ class _Run:
         raise StageError(f"worker {worker_id} {cause}; see {ended.log}")
 
     def _tick(self, noted: ProgressFile, progress: Progress | None) -> None:
-        noted.write("running", self.states.failed)
+        noted.write("running", self.failed)
         if not self.states.changed():
             return
         done = int(self.marks.done().sum())
         if done > self.resumed:
             fault_point("block.seen_done")
         if progress is not None:
-            remark = f"{self.states.failed} failed" if self.states.failed else ""
-            progress(float(done + self.states.failed), float(len(self.job.grid) - self.skipped), remark)
+            remark = f"{self.failed} failed" if self.failed else ""
+            progress(float(done + self.failed), float(len(self.job.grid) - self.skipped), remark)
 
     def _raise_what_ended_it(self, interruption: Interruption) -> None:
         if self.interrupted:
@@ -236,11 +259,6 @@ class _Run:
             raise StageError(f"{self.job.name}: the scheduler ended with {self.scheduler_error}") from (
                 self.scheduler_error
             )
-
-    def _why_given_up(self) -> str:
-        if not self.states.abandoned:
-            return ""
-        return f" (given up after {self.worker_deaths} workers died; see execution.max_worker_restarts)"
 
     def report(self) -> BlockwiseReport:
         """Return what became of the blocks so far: those neither done nor skipped have failed."""

@@ -20,7 +20,7 @@ from catena.blockwise.partial import remove_partial_files
 from catena.blockwise.run import run_blockwise
 from catena.blockwise.status import read_status
 from catena.errors import CatenaError
-from catena.task import Job, LiveStatus, Progress, Stage, StageReport, folder_of, job_from_spec
+from catena.task import STAGING, Job, LiveStatus, Progress, Stage, StageReport, folder_of, job_from_spec
 
 BlockFunction = Callable[[Block], None]
 ENTRY = "catena.blockwise.stage:open_block_function"
@@ -74,6 +74,7 @@ class BlockwiseStage(Stage):
             self.execution(job.config),
             skip=self.skip(job, grid),
             progress=progress,
+            retry_failed=job.retry_failed,
         )
         if report.worker_deaths:
             self._remove_partial_chunks(job)
@@ -92,7 +93,7 @@ class BlockwiseStage(Stage):
 
     def live_status(self, config: Any, volume: str, fingerprint: str) -> LiveStatus | None:
         """Read the done marks of a running attempt."""
-        folder = folder_of(config, volume) / ".staging" / f"{self.name}-{fingerprint[:16]}"
+        folder = folder_of(config, volume) / STAGING / f"{self.name}-{fingerprint[:16]}"
         status = read_status(folder / "blockwise")
         if status is None:
             return None

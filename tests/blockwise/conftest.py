@@ -43,7 +43,7 @@ def visit(entries: Path, grid: BlockGrid, out: Path, tmp_path: Path) -> Callable
     """Run `blockwise_entries:visit` over the grid; options go to the execution, arguments to the entry."""
 
     def run(arguments: dict[str, Any] | None = None, **options: Any) -> BlockwiseReport:
-        callback = {name: options.pop(name) for name in ("skip", "progress") if name in options}
+        callback = {name: options.pop(name) for name in ("skip", "progress", "retry_failed") if name in options}
         execution = ExecutionConfig.model_validate({"workers": 2} | options)
         worker = WorkerSpec("blockwise_entries:visit", {"out": str(out)} | (arguments or {}))
         return run_blockwise("visit", grid, worker, tmp_path / "stage", execution, **callback)

@@ -1,5 +1,6 @@
 """Runs with real worker processes: what is done, what fails, what is kept."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -53,9 +54,34 @@ def test_poisoned_blocks_are_named_and_the_others_done(visit: Visit, out: Path) 
     assert "block 3: ValueError: block 3 is poisoned (log: " in str(caught.value)
     assert 'raise ValueError(f"block {block.index} is poisoned")' in Path(report.failures[0].log).read_text()
     assert set(visits(out)) == set(range(18)) - {3, 17}
-    again = visit()
-    assert (again.done, again.failed, again.resumed) == (18, 0, 16)
+    assert "16 blocks are done and kept; the failed ones are tried again only with --retry-failed" in str(caught.value)
+
+
+def test_quarantined_blocks_are_left_alone_until_asked_for(visit: Visit, out: Path, tmp_path: Path) -> None:
+    with pytest.raises(FailedBlocksError):
+        visit({"poisoned": [3]}, max_retries=0)
+    began = time.monotonic()
+    with pytest.raises(FailedBlocksError, match=r"1 of 18 blocks failed\n.*block 3: ValueError: block 3 is poisoned"):
+        visit()  # no longer poisoned, but nobody said so
+    assert time.monotonic() - began < 0.5  # without a worker
+    status = read_status(tmp_path / "stage")
+    assert status is not None
+    assert (status.state, status.done, status.failed, status.left) == ("failed", 17, 1, 0)
+    report = visit(retry_failed=True)
+    assert (report.done, report.failed, report.resumed) == (18, 0, 17)
     assert all(len(lines) == 1 for lines in visits(out).values())
+    assert visit().done == 18
+
+
+def test_blocks_left_are_done_beside_quarantined_ones(visit: Visit, grid: BlockGrid, out: Path) -> None:
+    skip = np.zeros(grid.shape, dtype=bool)
+    skip[2] = True
+    with pytest.raises(FailedBlocksError):
+        visit({"poisoned": [3]}, max_retries=0, skip=skip)
+    with pytest.raises(FailedBlocksError, match=r"2 of 18 blocks failed\n.*block 3: .*\n.*block 17: ") as caught:
+        visit({"poisoned": [17]}, max_retries=0)
+    assert (caught.value.report.done, caught.value.report.failed) == (16, 2)
+    assert visit(retry_failed=True).done == 18
 
 
 def test_a_killed_worker_costs_one_retry(visit: Visit, out: Path) -> None:
@@ -76,6 +102,14 @@ def test_when_all_workers_die_the_stage_is_given_up(visit: Visit) -> None:
         visit({"deadly": list(range(18))}, max_worker_restarts=2, workers=1)
     assert caught.value.report.done == 0
     assert "not tried" in {failure.error for failure in caught.value.report.failures}
+    assert visit().done == 18  # any of the blocks might have been the one that kills: none is quarantined
+
+
+def test_a_block_that_needs_too_much_memory_is_given_up(visit: Visit, out: Path) -> None:
+    with pytest.raises(FailedBlocksError, match=r"block 4: .*MemoryError: Unable to allocate 64\.0 GiB") as caught:
+        visit({"greedy": [4]}, max_retries=1)
+    assert (caught.value.report.done, caught.value.report.worker_deaths) == (17, 0)
+    assert set(visits(out)) == set(range(18)) - {4}
 
 
 def test_a_block_that_hangs_is_given_up(visit: Visit, out: Path) -> None:
@@ -200,7 +234,7 @@ def test_status_of_a_finished_and_of_a_failed_stage(visit: Visit, tmp_path: Path
     assert len(status.slowest) == 5
     assert status.slowest[0][1] >= status.slowest[-1][1] > 0.01
     assert status.peak_memory_bytes > 1e6
-    visit()
+    visit(retry_failed=True)
     status = read_status(tmp_path / "stage")
     assert status is not None
     assert (status.state, status.done, status.failed, status.skipped, status.left) == ("finished", 18, 0, 0, 0)

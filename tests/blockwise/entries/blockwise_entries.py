@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import time
 from pathlib import Path
@@ -28,6 +29,9 @@ def visit(arguments: dict[str, Any]) -> ProcessBlock:
             os.kill(os.getpid(), signal.SIGKILL)
         if block.index in arguments.get("endless", ()):
             time.sleep(60)
+        if block.index in arguments.get("greedy", ()):
+            resource.setrlimit(resource.RLIMIT_AS, (2**35, resource.RLIM_INFINITY))
+            np.ones(2**36, np.uint8)
         time.sleep(arguments.get("sleep_s", 0.0))
         with (out / f"{block.index}.block").open("a") as file:
             file.write(f"{block.write_roi} {block.read_roi}\n")
