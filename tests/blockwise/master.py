@@ -9,10 +9,14 @@ import json
 import sys
 
 from funlib.geometry import Coordinate
+from host_launcher import OtherHostLauncher
 from smoothing import BLOCK_SHAPE, ROI
 
 from catena.blockwise import BlockGrid, ExecutionConfig, WorkerSpec, run_blockwise
+from catena.blockwise.launchers import LAUNCHERS
 from catena.errors import CatenaError
+
+LAUNCHERS["other_host"] = OtherHostLauncher
 
 
 def main(folder: str, sleep_s: str, execution: str) -> int:
