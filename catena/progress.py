@@ -22,8 +22,8 @@ LINE_EVERY_S = 20.0
 class ConsoleReporter(Reporter):
     """Show a bar per stage on a terminal, and plain lines where there is none."""
 
-    def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(highlight=False)
+    def __init__(self, console: Console | None = None, stderr: bool = False) -> None:
+        self.console = console or Console(highlight=False, stderr=stderr)
         self._bars: Progress | None = None
         self._bar: TaskID | None = None
 
@@ -87,6 +87,12 @@ class _Meter:
         self.shown = now
         rate = (done - self.first) / max(now - self.began, 1e-3)
         self.reporter.advance(self.node, done, total, f"{rate:.2f}/s {message}".strip())
+
+
+def wide_console() -> Console:
+    """Return a console for tables, which are not squeezed into 80 columns where there is no terminal."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=140)
 
 
 def format_seconds(seconds: float) -> str:

@@ -16,7 +16,7 @@ from catena.errors import CatenaError
 from catena.ledger import Ledger, Record
 from catena.lock import held_since
 from catena.plan import Node, Selection, plan
-from catena.progress import format_seconds
+from catena.progress import format_seconds, wide_console
 from catena.run import why_not_current
 from catena.task import LiveStatus, Task
 
@@ -161,13 +161,13 @@ def _state(staged: Record, live: LiveStatus | None, since: float | None) -> str:
 
 def print_status(task: Task, config: Any, console: Console | None = None) -> None:
     """Print one row per stage and volume, what is slow and what has failed."""
-    console = console or Console(highlight=False)
+    console = console or wide_console()
     console.print(_shown(task, config, experiment_status(task, config)))
 
 
 def watch_status(task: Task, config: Any, every_s: float = 5.0, console: Console | None = None) -> None:
     """Show the status again every few seconds until no run is going on."""
-    console = console or Console(highlight=False)
+    console = console or wide_console()
     status = experiment_status(task, config, compare=False)
     with Live(_shown(task, config, status), console=console, auto_refresh=False) as live:
         while status is not None and status.running:

@@ -9,6 +9,7 @@ from catena.task import Task
 from local_shape_descriptors.agglomeration import AgglomerateStage
 from local_shape_descriptors.config import LocalShapeDescriptorsConfig
 from local_shape_descriptors.content import ContentStage
+from local_shape_descriptors.estimation import ESTIMATION
 from local_shape_descriptors.evaluation import EvaluateStage
 from local_shape_descriptors.fragments import FragmentsStage
 from local_shape_descriptors.graph import open_graph
@@ -67,4 +68,5 @@ TASK = Task(
     summary=summary,
     template=template,
     view=show,
+    estimation=ESTIMATION,
 )
