@@ -2,6 +2,7 @@
 # Build the image and try it: `catena --help`, then a tiny demo from nothing to scored neurons, inside.
 #
 #   containers/build.sh [build|check|all]        (all: both, the default)
+#   containers/build.sh archive FILE             write the image to FILE, for `docker load` or containers/catena.def
 #
 # It takes docker, podman or buildah, the first that works here (ENGINE=buildah chooses). Settings, all optional:
 #
@@ -160,10 +161,20 @@ in_image() {
   "$ENGINE" run --rm --init --entrypoint "$1" "$TAG" "${@:2}"
 }
 
+archive() {
+  [ ! -e "$1" ] || fail "$1 exists already"
+  case $ENGINE in
+    docker) docker save --output "$1" "$TAG" ;;
+    podman) podman save --format docker-archive --output "$1" "$TAG" ;;
+    buildah) buildah push "$TAG" "docker-archive:$1:$TAG" ;;
+  esac
+}
+
 choose_engine
 case ${1:-all} in
   build) build ;;
   check) check ;;
   all) build && check ;;
-  *) fail "expected build, check or all, found '$1'" ;;
+  archive) archive "${2:?which file?}" ;;
+  *) fail "expected build, check, all or archive FILE, found '$1'" ;;
 esac
