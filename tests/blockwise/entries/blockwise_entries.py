@@ -13,6 +13,7 @@ import numpy as np
 
 from catena.arrays import open_array
 from catena.blockwise import Block, ProcessBlock, fault_point
+from catena.blockwise.masks import ArrayMask
 
 
 def visit(arguments: dict[str, Any]) -> ProcessBlock:
@@ -51,6 +52,17 @@ def smooth(arguments: dict[str, Any]) -> ProcessBlock:
         target.write(block.write_roi, values[block.core])
         fault_point("smooth.after_arrays")
         time.sleep(arguments.get("sleep_s", 0.0))
+
+    return process
+
+
+def count(arguments: dict[str, Any]) -> ProcessBlock:
+    """Add 1 to every voxel of the block that the mask keeps."""
+    target, mask = open_array(arguments["target"], mode="r+"), ArrayMask(open_array(arguments["mask"]), 1)
+
+    def process(block: Block) -> None:
+        kept = mask.voxels(block.read_roi, block.voxel_size)[block.core]
+        target.write(block.write_roi, target.read(block.write_roi) + kept.astype(np.uint8))
 
     return process
 
