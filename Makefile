@@ -7,7 +7,7 @@ BENCH  ?=
 PART   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev demo demo-isotropic demo-anisotropic test test-fast lint types docs bench bench-smoke build clean
+.PHONY: help install dev demo demo-isotropic demo-anisotropic test test-fast lint types docs bench bench-smoke build containers clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -63,6 +63,9 @@ bench-smoke: dev $(VENV)/installed-bench  ## Run every benchmark at its smallest
 
 build: dev  ## Build the wheel into dist/
 	$(BIN)/python -m build --wheel --outdir dist
+
+containers:  ## Build the container image and run a tiny demo in it: minutes
+	containers/build.sh
 
 clean:  ## Remove what was built (not .venv, not runs)
 	rm -rf build dist site .mypy_cache .ruff_cache .pytest_cache
