@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 from funlib.geometry import Coordinate
 from pydantic import Field, model_validator
 
-from catena.blockwise.execution import ExecutionConfig
+from catena.blockwise.execution import ExecutionConfig, inherit
 from catena.config import Config
 from catena.errors import ConfigError
 from catena.evaluation.baseline import BaselineConfig
@@ -192,7 +192,7 @@ class Inputs(Config):
 class Execution(Config):
     """Where and how stages run; never part of a fingerprint.
 
-    A stage's section says only what differs from `default`.
+    A stage's section says only what differs from `default`; one with another launcher inherits no more than patience.
     """
 
     default: ExecutionConfig = ExecutionConfig()
@@ -210,7 +210,7 @@ class Execution(Config):
         if not isinstance(values, Mapping) or not isinstance(values.get("default"), Mapping):
             return values
         own = {
-            name: {**values["default"], **section}
+            name: inherit(section, values["default"])
             for name, section in values.items()
             if name not in ("default", "train") and isinstance(section, Mapping)
         }

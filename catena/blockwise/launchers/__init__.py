@@ -6,15 +6,24 @@ import shutil
 from pathlib import Path
 
 from catena.blockwise.execution import ExecutionConfig
+from catena.blockwise.launchers.kubernetes import KubernetesLauncher
 from catena.blockwise.launchers.launcher import Launcher, WorkerExit
 from catena.blockwise.launchers.local import LocalLauncher
+from catena.blockwise.launchers.lsf import LSFLauncher
 from catena.blockwise.launchers.slurm import SlurmLauncher
 from catena.errors import ConfigError, nearest_names
 
-LAUNCHERS: dict[str, type[Launcher]] = {"local": LocalLauncher, "slurm": SlurmLauncher}
+LAUNCHERS: dict[str, type[Launcher]] = {
+    "local": LocalLauncher,
+    "slurm": SlurmLauncher,
+    "lsf": LSFLauncher,
+    "kubernetes": KubernetesLauncher,
+}
 
 __all__ = [
     "LAUNCHERS",
+    "KubernetesLauncher",
+    "LSFLauncher",
     "Launcher",
     "LocalLauncher",
     "SlurmLauncher",

@@ -8,6 +8,8 @@ from typing import ClassVar, Protocol
 
 from catena.blockwise.execution import ExecutionConfig
 
+_SIGNALS = range(128 + 1, 128 + 65)
+
 
 @dataclass(frozen=True)
 class WorkerExit:
@@ -23,6 +25,11 @@ class WorkerExit:
 
     code: int
     log: Path
+
+    @classmethod
+    def of_shell(cls, code: int, log: Path) -> WorkerExit:
+        """Return how a worker ended whose exit code is a shell's: 128 and the number of the signal that killed it."""
+        return cls(128 - code if code in _SIGNALS else code, log)
 
 
 class Launcher(Protocol):

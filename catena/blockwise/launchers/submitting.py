@@ -77,7 +77,7 @@ class SubmittingLauncher(ABC):
         submit = self.submit_command(self._name.name, self._processes.log(worker_id), command)
         variables = worker_variables(context, cores)
         ended = self._processes.run(worker_id, submit, {**self.environment(), **variables})
-        return WorkerExit(_as_signal(ended.code), ended.log)
+        return WorkerExit.of_shell(ended.code, ended.log)
 
     def stop(self, patience_s: float = 0.0) -> None:
         """Start no more workers, give those that run `patience_s` to end by themselves, and cancel the rest."""
@@ -113,8 +113,3 @@ class SubmittingLauncher(ABC):
                 return False
             time.sleep(_POLL_S)
         return True
-
-
-def _as_signal(code: int) -> int:
-    """Return a shell's exit code for death by a signal as :mod:`subprocess` has it."""
-    return 128 - code if 128 < code <= 128 + 64 else code
