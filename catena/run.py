@@ -128,6 +128,7 @@ def run(
         _reach_graphs(current, nodes)
         _finish_publishing(current)
         _confirm_long_work(current, nodes)
+        _check_stages(current, nodes)
         with _writing(config.experiment):
             (config.folder / "config.yaml").write_text(to_yaml(config))
         return [_run_node(current, node) for node in nodes]
@@ -336,6 +337,16 @@ def _confirm_long_work(run: _Run, nodes: Sequence[Node]) -> None:
         raise ConfigError(
             f"this would redo work that took {sum(losing.values()) / 60:.0f} min: {lines}; say --yes to do so{hint}"
         )
+
+
+def _check_stages(run: _Run, nodes: Sequence[Node]) -> None:
+    """Ask every stage that will run whether it can here: that is to stop the run now, not after training."""
+    stale: set[Node] = set()
+    for node in nodes:
+        done = run.ledger.read(node.volume, node.stage, "published")
+        if parents(run.task, run.config, node) & stale or _is_stale(run, node, done):
+            stale.add(node)
+            run.task.stage(node.stage).check(run.config, node.volume)
 
 
 def _staged_seconds_lost(run: _Run, node: Node, stale: set[Node]) -> float:

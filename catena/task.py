@@ -180,6 +180,16 @@ class Stage(ABC):
     version: ClassVar[int]
     per_volume: ClassVar[bool] = True
 
+    def check(self, config: Any, volume: str) -> None:
+        """Refuse, before the first stage of a run begins, what this one would need and cannot have here.
+
+        Raises
+        ------
+        CatenaError
+            Such as a program that is not installed.
+        """
+        return
+
     def applies(self, config: Any, volume: str) -> bool:
         """Tell whether this stage makes sense for `volume` at all (no evaluation without ground truth)."""
         return True

@@ -197,6 +197,22 @@ def test_lost_output_is_made_again(values: dict[str, Any]) -> None:
     assert actions(values) == {**ALL_DONE, "a: total": "made"}
 
 
+def test_what_a_stage_cannot_have_stops_the_run_before_the_first(
+    values: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Stage, config: Any, volume: str) -> None:
+        raise ConfigError(f"no srun for {volume}")
+
+    with monkeypatch.context() as absent:
+        absent.setattr(Total, "check", refuse)
+        with pytest.raises(ConfigError, match="no srun for a"):
+            actions(values)
+        assert Learn.calls == 0
+    assert actions(values) == ALL_MADE
+    monkeypatch.setattr(Total, "check", refuse)
+    assert actions(values) == ALL_DONE  # what is done needs no cluster
+
+
 def test_redo_runs_the_stage_and_those_below(values: dict[str, Any]) -> None:
     actions(values)
     assert actions(values, redo="scale") == {**ALL_MADE, "learn": "done"}

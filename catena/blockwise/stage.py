@@ -16,6 +16,7 @@ from catena.blockwise.blocks import Block, BlockGrid
 from catena.blockwise.execution import ExecutionConfig
 from catena.blockwise.faults import fault_point
 from catena.blockwise.job import WorkerSpec
+from catena.blockwise.launchers import require_launcher
 from catena.blockwise.partial import remove_partial_files
 from catena.blockwise.run import run_blockwise
 from catena.blockwise.status import read_status
@@ -60,6 +61,10 @@ class BlockwiseStage(Stage):
     def finish(self, job: Job, progress: Progress) -> Mapping[str, Any]:
         """Do what follows once all blocks are done; return figures for the report."""
         return {}
+
+    def check(self, config: Any, volume: str) -> None:
+        """Refuse a launcher that is unknown, or whose programs are not here."""
+        require_launcher(self.execution(config))
 
     def run(self, job: Job, progress: Progress) -> StageReport:
         """Run all blocks that are not done, then :meth:`finish`."""
