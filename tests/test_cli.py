@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import zipfile
@@ -16,7 +17,20 @@ from catena.arrays import create_array
 from local_shape_descriptors.config import LocalShapeDescriptorsConfig
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = ["run", "train", "predict", "segment", "evaluate", "view", "status", "config", "init", "graph", "synthesise"]
+COMMANDS = [
+    "run",
+    "plan",
+    "train",
+    "predict",
+    "segment",
+    "evaluate",
+    "view",
+    "status",
+    "config",
+    "init",
+    "graph",
+    "synthesise",
+]
 
 
 def catena(*arguments: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
@@ -124,6 +138,19 @@ def test_config_prints_defaults_and_overrides(tmp_path: Path) -> None:
     assert shown["train"]["iterations"] == 7
     assert shown["agglomerate"]["merge_function"] == "hist_quant_75"
     assert "nothing has been run yet" in catena("status", path, f"output={tmp_path}").stdout
+
+
+def test_a_plan_that_cannot_fit_is_an_error(tmp_path: Path) -> None:
+    volumes = {"v": {"raw": write_raw(tmp_path / "a.zarr/raw", (8, 8, 8))}}
+    values = {"task": "local_shape_descriptors", "experiment": "e", "volumes": volumes, "output": str(tmp_path)}
+    path = tmp_path / "e.yaml"
+    path.write_text(yaml.safe_dump({**values, "inputs": {"checkpoint": "none.pt"}}))
+    planned = catena("plan", path, "--quick", "--json")
+    assert planned.returncode == 0, planned.stderr
+    assert json.loads(planned.stdout)["fits"]
+    refused = catena("plan", path, "--quick", "agglomerate.memory_gb=1e-9")
+    assert refused.returncode == 1
+    assert "does not fit: 1 problem(s)" in refused.stdout
 
 
 @pytest.mark.slow
