@@ -28,7 +28,7 @@ from catena.blockwise.job import WorkerJob, WorkerSpec
 from catena.blockwise.launchers import Launcher, WorkerExit, open_launcher
 from catena.blockwise.marks import BlockMarks
 from catena.blockwise.report import BlockwiseReport, FailedBlocksError
-from catena.blockwise.running import block_of, clear_notes, is_ready
+from catena.blockwise.running import any_ready, block_of, clear_notes
 from catena.blockwise.status import TRACKING, ProgressFile, State
 from catena.errors import GeometryError, StageError
 from catena.interruption import Interruption
@@ -119,7 +119,6 @@ class _Run:
         self.left = len(job.grid) - self.resumed - self.skipped - int(self.quarantined.sum())
         self.states = _LatestStates()
         self.worker_deaths = 0
-        self.any_ready = False
         self.setup_failure: str | None = None
         self.scheduler_error: BaseException | None = None
         self.stopping = False
@@ -223,7 +222,6 @@ class _Run:
         except OSError as error:
             self.setup_failure = f"no worker can be started: {error}"
             raise
-        self.any_ready |= is_ready(self.job.folder, worker_id)
         if ended.code == 0 or self.stopping:
             return
         self.worker_deaths += 1
@@ -231,7 +229,7 @@ class _Run:
         block = block_of(self.job.folder, worker_id)
         if block is not None:
             record_failure(self.job.folder, BlockFailure(block, f"worker {cause}", str(ended.log)))
-        elif not self.any_ready:
+        elif not any_ready(self.job.folder):
             self.setup_failure = f"a worker {cause} before its first block: {_last_line(ended.log)} (log: {ended.log})"
         raise StageError(f"worker {worker_id} {cause}; see {ended.log}")
 

@@ -55,9 +55,9 @@ def clear_notes(folder: Path) -> None:
     shutil.rmtree(folder / "running", ignore_errors=True)
 
 
-def is_ready(folder: Path, worker_id: int) -> bool:
-    """Tell whether a worker got as far as being set up."""
-    return (folder / "running" / str(worker_id)).exists()
+def any_ready(folder: Path) -> bool:
+    """Tell whether any worker of this run got as far as being set up."""
+    return (folder / "running").exists() and any((folder / "running").iterdir())
 
 
 def block_of(folder: Path, worker_id: int) -> int | None:

@@ -124,6 +124,14 @@ def test_a_worker_that_cannot_set_up_ends_the_stage(entries: Path, grid: BlockGr
         run_blockwise("unable", grid, worker, tmp_path / "stage", ExecutionConfig(workers=1))
 
 
+def test_a_worker_that_cannot_set_up_while_another_works_is_replaced(
+    entries: Path, grid: BlockGrid, out: Path, tmp_path: Path
+) -> None:
+    worker = WorkerSpec("blockwise_entries:visit_unless_second", {"out": str(out), "sleep_s": 0.1})
+    report = run_blockwise("visit", grid, worker, tmp_path / "stage", ExecutionConfig(workers=2))
+    assert (report.done, report.worker_deaths) == (18, 1)
+
+
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
