@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -44,11 +44,11 @@ class SlurmLauncher(SubmittingLauncher):
     def cancel_command(self, name: str, waiting: bool = False) -> list[str]:
         """Return ``scancel`` by name, of this user's jobs only."""
         state = ["--state=PENDING"] if waiting else []
-        return ["scancel", "--quiet", f"--user={getpass.getuser()}", f"--name={name}", *state]
+        return ["scancel", "--quiet", f"--user={os.getuid()}", f"--name={name}", *state]
 
     def left(self, name: str) -> bool:
         """Ask ``squeue``, which also lists jobs that are just ending."""
-        command = ["squeue", "--noheader", f"--user={getpass.getuser()}", f"--name={name}", "--format=%i"]
+        command = ["squeue", "--noheader", f"--user={os.getuid()}", f"--name={name}", "--format=%i"]
         listed = self.ask(command)
         return listed.returncode != 0 or bool(listed.stdout.strip())
 
