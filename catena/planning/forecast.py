@@ -141,16 +141,27 @@ def _skips(
     skips: dict[Node, NDArray[np.bool_] | None] = {}
     unknown = []
     for node, grid in grids.items():
-        stage: Any = task.stage(node.stage)
-        job = Job(task.name, node.stage, node.volume, config, "", stage.inputs(config, node.volume))
         try:
-            skips[node] = stage.skip(job, grid)
+            skips[node] = _skip(task, config, node, grid)
         except ArrayNotFoundError:
-            skips[node] = None
+            skips[node] = _skip(task, _without_empty(config), node, grid)
             unknown.append(node.label)
     if not unknown:
         return skips, []
-    return skips, [f"{', '.join(unknown)}: all blocks are counted; what is skipped is known once the stages above ran"]
+    return skips, [f"{', '.join(unknown)}: where raw is empty is not known yet, and counted as if it were not"]
+
+
+def _skip(task: Task, config: ExperimentConfig, node: Node, grid: BlockGrid) -> NDArray[np.bool_] | None:
+    stage: Any = task.stage(node.stage)
+    job = Job(task.name, node.stage, node.volume, config, "", stage.inputs(config, node.volume))
+    skip: NDArray[np.bool_] | None = stage.skip(job, grid)
+    return skip
+
+
+def _without_empty(config: ExperimentConfig) -> ExperimentConfig:
+    """Return the configuration without what is known only once a stage has looked for it."""
+    volumes = {name: each.model_copy(update={"skip_empty": False}) for name, each in config.volumes.items()}
+    return config.model_copy(update={"volumes": volumes})
 
 
 def _planned(

@@ -154,6 +154,15 @@ def test_small_blocks_are_called_wasteful_and_better_ones_proposed(settings: dic
     assert not estimate(settings, better, quick=True).warnings
 
 
+def test_boxes_count_before_it_is_known_where_raw_is_empty(settings: dict[str, Any]) -> None:
+    boxes = [{"x": [0, 36]}, {"y": [32, 48]}]
+    settings["volumes"]["phantom"] |= {"rois": boxes, "regions": {}, "skip_empty": True}
+    found = estimate(settings, quick=True)
+    assert found.stage("content", "phantom").blocks == 1
+    assert (found.stage("fragments", "phantom").blocks, found.stage("fragments", "phantom").skipped) == (30, 6)
+    assert any("where raw is empty is not known yet" in each for each in found.notes)
+
+
 def test_the_table_ends_in_a_verdict(settings: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     print_estimate(estimate(settings, quick=True))
     shown = capsys.readouterr().out
