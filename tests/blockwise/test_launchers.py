@@ -181,6 +181,7 @@ def test_the_manifest_of_a_worker(own: bool, monkeypatch: pytest.MonkeyPatch) ->
     (container,) = pod["containers"]
     assert container["resources"]["limits"] == {"cpu": "4", "memory": "512Mi", "nvidia.com/gpu": "1"}
     assert container["envFrom"] == [{"secretRef": {"name": "graph-password"}}]
+    assert container["workingDir"] == os.getcwd()
     assert container["volumeMounts"] == [{"name": "claim-0", "mountPath": "/data"}]
     assert pod["volumes"] == [{"name": "claim-0", "persistentVolumeClaim": {"claimName": "volumes"}}]
 

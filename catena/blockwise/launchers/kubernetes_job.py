@@ -109,6 +109,7 @@ def _container(command: Sequence[str], variables: Mapping[str, str], asked: Exec
         "name": "worker",
         "image": asked.image,
         "command": list(command),
+        "workingDir": os.getcwd(),  # where the master resolves the relative paths of a configuration
         "env": [{"name": name, "value": value} for name, value in sorted(variables.items())],
         "envFrom": [{"secretRef": {"name": secret}} for secret in asked.secrets],
         "resources": {"requests": resources, "limits": resources},
