@@ -7,7 +7,7 @@ import signal
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -65,7 +65,8 @@ def _load(path: Path, overrides: list[str] | None) -> tuple[Any, Any]:
     return task, task.config.parse(values, where=str(path))
 
 
-def _run(path: Path, overrides: list[str] | None, **selection: Any) -> None:
+def run_selected(path: Path, overrides: list[str] | None, **selection: Any) -> None:
+    """Run a part of an experiment, showing progress and a summary; `selection` as in :class:`catena.plan.Selection`."""
     from catena.plan import Selection
     from catena.progress import ConsoleReporter, print_summary
     from catena.run import run
@@ -97,7 +98,7 @@ def run_command(
     verify_inputs: VerifyOption = False,
 ) -> None:
     """Run everything that is not yet done; safe to kill and to run again."""
-    _run(
+    run_selected(
         config,
         overrides,
         first=only or first,
@@ -142,7 +143,7 @@ def plan_command(
 @app.command(epilog=_epilog("catena train fib25.yaml", "catena train fib25.yaml train.iterations=50000"))
 def train(config: ConfigArgument, overrides: Overrides = None, redo: RedoOption = None, yes: YesOption = False) -> None:
     """Train the network (or go on training it)."""
-    _run(config, overrides, last="train", redo=redo, yes=yes)
+    run_selected(config, overrides, last="train", redo=redo, yes=yes)
 
 
 @app.command(epilog=_epilog("catena predict fib25.yaml --volume medulla"))
@@ -155,7 +156,7 @@ def predict(
     retry_failed: RetryOption = False,
 ) -> None:
     """Predict every voxel of the volumes, training first if need be."""
-    _run(config, overrides, last="predict", volume=volume, redo=redo, yes=yes, retry_failed=retry_failed)
+    run_selected(config, overrides, last="predict", volume=volume, redo=redo, yes=yes, retry_failed=retry_failed)
 
 
 @app.command(epilog=_epilog("catena segment fib25.yaml segmentation.threshold=0.4"))
@@ -168,7 +169,7 @@ def segment(
     retry_failed: RetryOption = False,
 ) -> None:
     """Segment the volumes, running what that needs."""
-    _run(config, overrides, last="segmentation", volume=volume, redo=redo, yes=yes, retry_failed=retry_failed)
+    run_selected(config, overrides, last="segmentation", volume=volume, redo=redo, yes=yes, retry_failed=retry_failed)
 
 
 @app.command(epilog=_epilog("catena evaluate fib25.yaml"))
@@ -181,7 +182,7 @@ def evaluate(
     retry_failed: RetryOption = False,
 ) -> None:
     """Score the segmentation against ground truth, running what that needs."""
-    _run(config, overrides, last="evaluate", volume=volume, redo=redo, yes=yes, retry_failed=retry_failed)
+    run_selected(config, overrides, last="evaluate", volume=volume, redo=redo, yes=yes, retry_failed=retry_failed)
 
 
 @app.command(epilog=_epilog("catena view fib25.yaml", "catena view fib25.yaml --screenshot view.png"))
@@ -355,9 +356,14 @@ def _terminate(signum: int, frame: Any) -> None:
 
 
 def main() -> None:
-    """Entry point: run the command, and print errors in a line or two."""
-    signal.signal(signal.SIGTERM, _terminate)
+    """Entry point of ``catena``."""
     _add_registered_commands()
+    execute(app)
+
+
+def execute(app: typer.Typer) -> NoReturn:
+    """Run the command that the process was called with, print errors in a line or two, and exit."""
+    signal.signal(signal.SIGTERM, _terminate)
     arguments = [each for each in sys.argv[1:] if each != "--debug"]  # before or after the command alike
     debug = len(arguments) < len(sys.argv) - 1 or os.environ.get("CATENA_DEBUG") == "1"
     os.environ["CATENA_DEBUG"] = "1" if debug else "0"

@@ -278,7 +278,6 @@ def _publish(run: _Run, node: Node, job: Job, record: Record) -> None:
     run.ledger.publish(node.volume, node.stage, done)
     fault_point("publish.recorded_done")
     shutil.rmtree(job.staging, ignore_errors=True)
-    fault_point("publish.cleaned")
 
 
 def _publish_output(run: _Run, node: Node, job: Job, output: Output, fingerprint: str) -> None:

@@ -1,0 +1,107 @@
+"""A process that has imported everything, and forks off it runs and workers that then need not: ``… SOCKET``.
+
+Who connects sends a line of JSON, ``{"target": name in forked, "arguments": […], "log": path, "variables": {…}}``, and
+receives the exit code (negative for a signal) once the process has ended. It is killed when the connection closes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import traceback
+
+import forked
+import numpy as np
+from funlib.geometry import Coordinate
+
+from catena.evaluation import Contingency, sweep_thresholds
+from catena.segmentation import segment
+
+_TICK_S = 0.01
+_OFFSETS = [Coordinate(-1, 0, 0), Coordinate(0, -1, 0), Coordinate(0, 0, -1)]
+
+
+def load_kernels() -> None:
+    """Call what is compiled, for it to be loaded from the cache here rather than in every process."""
+    affinities = np.random.default_rng(0).integers(0, 255, (3, 8, 8, 8), dtype=np.uint8)
+    made = segment(affinities, _OFFSETS, Coordinate(8, 8, 8))
+    counts = Contingency().add(made.fragments.labels, made.fragments.labels)
+    sweep_thresholds(counts, made.fragments.ids, made.tables, made.thresholds)
+
+
+def serve(path: str) -> None:
+    """Serve until the process that started this one is gone."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen()
+    print("ready", flush=True)
+    running: dict[int, socket.socket] = {}
+    while True:
+        readable, _, _ = select.select([sys.stdin, listener, *running.values()], [], [], _TICK_S)
+        if sys.stdin in readable:  # closed
+            for process in running:
+                os.kill(process, signal.SIGKILL)
+            return
+        for process, connection in running.items():
+            if connection in readable:
+                os.kill(process, signal.SIGKILL)
+        if listener in readable:
+            connection, _ = listener.accept()
+            running[fork(connection, [listener, *running.values()])] = connection
+        for process in list(running):
+            ended, status = os.waitpid(process, os.WNOHANG)
+            if ended:
+                finish(running.pop(process), os.waitstatus_to_exitcode(status))
+
+
+def finish(connection: socket.socket, code: int) -> None:
+    """Tell how a process ended, if there is anybody to hear it."""
+    with connection:
+        try:
+            connection.sendall(str(code).encode())
+        except BrokenPipeError:
+            return
+
+
+def fork(connection: socket.socket, others: list[socket.socket]) -> int:
+    """Start what is asked for, and return its process number."""
+    request = json.loads(connection.makefile().readline())
+    process = os.fork()
+    if process:
+        return process
+    code = 1
+    try:
+        for each in (connection, *others):
+            each.close()
+        code = be(request)
+    finally:
+        os._exit(code)
+    raise AssertionError("unreachable")
+
+
+def be(request: dict[str, object]) -> int:
+    """Do what is asked for, and return the exit code."""
+    os.environ.clear()
+    os.environ.update(request["variables"])  # type: ignore[arg-type]
+    for stream, number in ((os.devnull, 0), (request["log"], 1), (request["log"], 2)):
+        os.dup2(os.open(str(stream), os.O_CREAT | os.O_RDWR | os.O_APPEND, 0o644), number)
+    try:
+        getattr(forked, str(request["target"]))(*request["arguments"])  # type: ignore[misc]
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    return 0
+
+
+if __name__ == "__main__":
+    load_kernels()
+    serve(sys.argv[1])

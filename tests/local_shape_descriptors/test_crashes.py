@@ -1,0 +1,69 @@
+"""Whatever is killed between any two steps of any commit, a rerun gives the bit-identical result."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # the forked processes import their module by name
+
+import forked
+from fault_points import declared_fault_points
+from small_experiment import Results, Settings, results, small_experiment, untrained_network
+
+from catena.blockwise.faults import FAULT_VARIABLE, ONCE_VARIABLE
+
+BLOCKWISE = ("content", "predict", "fragments", "agglomerate", "segmentation")
+KILLS_OF_A_BLOCK = 20
+MANY = 200
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    values = small_experiment(tmp_path_factory.mktemp("crashes"))
+    values["execution"]["default"]["max_retries"] = KILLS_OF_A_BLOCK
+    return values
+
+
+@pytest.fixture(scope="module")
+def _server() -> Iterator[None]:
+    with forked.fork_server():
+        yield
+
+
+@pytest.fixture(scope="module")
+def unbroken(settings: Settings, _server: None, tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """The results of a run that nobody killed."""
+    log = tmp_path_factory.mktemp("unbroken") / "log"
+    assert forked.run_in_child(settings, log) == 0, log.read_text()
+    return results(settings)
+
+
+def run_until_done(settings: Settings, folder: Path, points: str) -> tuple[int, set[str]]:
+    """Run again and again, every process dying once at each of `points`; return the master's deaths and the signs."""
+    hits, log = folder / "hits", folder / "log"
+    hits.mkdir()
+    for deaths in range(MANY):
+        code = forked.run_in_child(settings, log, **{FAULT_VARIABLE: points, ONCE_VARIABLE: str(hits)})
+        if code == 0:
+            return deaths, {each.name for each in hits.iterdir()}
+        assert code == -signal.SIGKILL, log.read_text()[-4000:]
+    raise AssertionError(f"still not done after {MANY} runs")
+
+
+def test_all_killed_once_at_every_point(settings: Settings, unbroken: Results, tmp_path: Path) -> None:
+    broken = {**settings, "output": str(tmp_path / "runs")}
+    earlier = {**broken, "inputs": {"checkpoint": untrained_network(tmp_path / "other.safetensors", settings, seed=1)}}
+    assert forked.run_in_child(earlier, tmp_path / "log") == 0, (tmp_path / "log").read_text()
+    assert results(earlier) != unbroken
+    deaths, hits = run_until_done(broken, tmp_path, "*")
+    assert results(broken) == unbroken
+    assert deaths == len([each for each in hits if ".master@" in each])
+    for stage in BLOCKWISE:
+        points = {each.partition("@")[2] for each in hits if each.startswith(f"{stage}.worker@")}
+        assert points >= {"block.before_done_mark", "block.after_done_mark"}
+    assert {each.partition("@")[2] for each in hits} == declared_fault_points()
