@@ -126,7 +126,10 @@ add_pip_setting() {  # NAME: pass it on, with folders replaced by where they are
 build() {
   choose_base
   local setting name bundle command=("$ENGINE" build)
-  [ "$ENGINE" != buildah ] || command=(buildah bud --layers)
+  if [ "$ENGINE" = buildah ]; then
+    command=(buildah bud)
+    [ "${STORAGE_DRIVER:-}" = vfs ] || command+=(--layers)  # vfs copies every layer below with each one that it keeps
+  fi
   [ "$ENGINE" = docker ] || command+=(--ignorefile containers/Dockerfile.dockerignore)
   for setting in index-url extra-index-url find-links trusted-host; do
     add_pip_setting "$setting"

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from catena.blockwise.execution import ExecutionConfig
+from catena.blockwise.launchers.kubernetes_job import OWNER_VARIABLES
 from catena.graphs.setting import check_setting
 from catena.graphs.url import PASSWORD_VARIABLE, StoreUrl
 from local_shape_descriptors.config import LocalShapeDescriptorsConfig
@@ -86,7 +87,7 @@ def test_no_setting_of_the_build_reaches_the_final_stage(dockerfile: str) -> Non
 
 def test_pip_keeps_no_cache_in_the_image(dockerfile: str) -> None:
     installing = re.findall(r"pip (?:install|wheel) .*", dockerfile)
-    assert len(installing) == 3
+    assert len(installing) == 4
     assert all("--no-cache-dir" in each for each in installing)
 
 
@@ -240,6 +241,12 @@ def test_the_master_may_start_jobs_and_workers_see_its_data_and_passwords(
     assert workers.claims == claims
     assert ("PersistentVolumeClaim", *claims) in found
     assert list(workers.secrets) == [each["secretRef"]["name"] for each in container["envFrom"]]
+
+
+def test_the_master_knows_its_pod_so_that_workers_are_deleted_with_it() -> None:
+    (container,) = manifests()["Job", "catena-master"]["spec"]["template"]["spec"]["containers"]
+    named = {each["name"]: each["valueFrom"]["fieldRef"]["fieldPath"] for each in container["env"]}
+    assert named == dict(zip(OWNER_VARIABLES, ("metadata.name", "metadata.uid"), strict=True))
 
 
 def test_workers_run_the_image_of_the_master(experiment: LocalShapeDescriptorsConfig) -> None:
