@@ -121,7 +121,7 @@ def test_results_of_one_part_join_those_of_others(tmp_path: Path) -> None:
     [
         (["--part", "layout"], "--part needs the name of one benchmark"),
         (["blockwise", "--part", "nothing"], f"the parts of blockwise are: {', '.join(PARTS)}"),
-        (["faults", "--part", "layout"], "the parts of faults are: none"),
+        (["graph_stores", "--part", "layout"], "the parts of graph_stores are: none"),
     ],
 )
 def test_parts_are_named_of_one_benchmark(

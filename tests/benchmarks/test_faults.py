@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from benchmarks.faults import killed
+from benchmarks.faults.kills import killed
 
 
 def python(source: str) -> "subprocess.Popen[bytes]":

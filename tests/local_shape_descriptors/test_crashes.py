@@ -12,9 +12,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))  # the forked processes import their module by name
 
 import forked
-from fault_points import declared_fault_points
 from small_experiment import Results, Settings, results, small_experiment, untrained_network
 
+from benchmarks.faults.declared import declared_fault_points
 from catena.blockwise.faults import FAULT_VARIABLE, ONCE_VARIABLE
 
 BLOCKWISE = ("content", "predict", "fragments", "agglomerate", "segmentation")
@@ -55,9 +55,16 @@ def run_until_done(settings: Settings, folder: Path, points: str) -> tuple[int, 
     raise AssertionError(f"still not done after {MANY} runs")
 
 
+def earlier_settings(settings: Settings, folder: Path) -> Settings:
+    """Return settings with which every stage makes something else."""
+    network = untrained_network(folder / "other.safetensors", settings, seed=1)
+    phantom = {**settings["volumes"]["phantom"], "skip_empty": 254.0}
+    return {**settings, "inputs": {"checkpoint": network}, "volumes": {"phantom": phantom}}
+
+
 def test_all_killed_once_at_every_point(settings: Settings, unbroken: Results, tmp_path: Path) -> None:
     broken = {**settings, "output": str(tmp_path / "runs")}
-    earlier = {**broken, "inputs": {"checkpoint": untrained_network(tmp_path / "other.safetensors", settings, seed=1)}}
+    earlier = earlier_settings(broken, tmp_path)
     assert forked.run_in_child(earlier, tmp_path / "log") == 0, (tmp_path / "log").read_text()
     assert results(earlier) != unbroken
     deaths, hits = run_until_done(broken, tmp_path, "*")

@@ -1,4 +1,4 @@
-"""The fault points that the source declares: a new one that no test hits makes the tests fail."""
+"""The fault points that the source declares."""
 
 from __future__ import annotations
 

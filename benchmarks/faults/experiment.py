@@ -1,50 +1,21 @@
-"""Kill `catena run` with SIGKILL at random moments, run it again, and compare with a run that was never killed."""
+"""A small experiment from training to scores, run as a user would, and what comes of it."""
 
 from __future__ import annotations
 
 import hashlib
-import random
-import signal
+import os
 import subprocess
 import sys
-import tempfile
-import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
-from benchmarks.result import Figure
-
-KILLS, SMOKE_KILLS = 10, 2
-SEED = 0
 CHECKPOINT = "checkpoints/best.pt"
 WHAT = (CHECKPOINT, "volumes/phantom/volume.zarr/volumes", "volumes/phantom/metrics.json")
-
-
-def measure(smoke: bool = False) -> dict[str, Figure]:
-    """Return how often a run was killed, and in how many results it then differed from an unbroken one."""
-    kills = SMOKE_KILLS if smoke else KILLS
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        config = write_experiment(folder)
-        began = time.monotonic()
-        finish(config, "unbroken")
-        duration = time.monotonic() - began
-        print(f"unbroken run: {duration:.0f} s", flush=True)
-        expected = digests(folder / "runs" / "unbroken")
-        done, round_, differences = 0, 0, 0
-        while done < kills:
-            round_ += 1
-            done += kill_until_finished(
-                config, f"killed_{round_}", kills - done, duration, random.Random(SEED + round_)
-            )
-            found = digests(folder / "runs" / f"killed_{round_}")
-            differences += sum(found[key] != expected[key] for key in expected)
-    return {
-        "kills": Figure(done, "kills", "higher"),
-        "differences": Figure(differences, "results", "lower"),
-    }
+Process = subprocess.Popen[bytes]
 
 
 def write_experiment(folder: Path) -> Path:
@@ -73,10 +44,16 @@ def write_experiment(folder: Path) -> Path:
     return path
 
 
-def start(config: Path, experiment: str) -> subprocess.Popen[bytes]:
+def start(config: Path, experiment: str, *settings: str, variables: Mapping[str, str] | None = None) -> Process:
     """Start a run in a process group of its own."""
-    command = [sys.executable, "-m", "catena", "run", str(config), f"experiment={experiment}"]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+    command = [sys.executable, "-m", "catena", "run", str(config), f"experiment={experiment}", *settings]
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        env=os.environ | dict(variables or {}),
+    )
 
 
 def finish(config: Path, experiment: str) -> None:
@@ -92,39 +69,30 @@ def require_success(process: subprocess.Popen[bytes], errors: bytes, experiment:
         raise RuntimeError(f"run {experiment} ended with {process.returncode}: {errors.decode()[-2000:]}")
 
 
-def kill_until_finished(config: Path, experiment: str, kills: int, duration: float, generator: random.Random) -> int:
-    """Kill the master of a run up to `kills` times, then let it finish; return how often it was killed.
-
-    Raises
-    ------
-    RuntimeError
-        If a run fails by itself, whether or not it was about to be killed.
-    """
-    done = 0
-    while done < kills and killed(
-        start(config, experiment), generator.uniform(0.5, max(2.0, duration / 3)), experiment
-    ):
-        done += 1
-    finish(config, experiment)
-    return done
-
-
-def killed(process: subprocess.Popen[bytes], after_s: float, experiment: str) -> bool:
-    """Kill the master unless it ends within `after_s`; its workers follow. Tell whether it had to be killed."""
-    try:
-        _, errors = process.communicate(timeout=after_s)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        _, errors = process.communicate()
-        if process.returncode == -signal.SIGKILL:
-            return True
-    require_success(process, errors, experiment)
-    return False
-
-
-def digests(folder: Path) -> dict[str, str]:
+def digests(config: Path, experiment: str, *settings: str) -> dict[str, str]:
     """Return the SHA-256 of every compared result; a folder's is that of its files and their names."""
-    return {name: weights_digest(folder / name) if name == CHECKPOINT else digest(folder / name) for name in WHAT}
+    folder = config.parent / "runs" / experiment
+    found = {name: digest(folder / name) for name in WHAT[1:]}
+    if (folder / CHECKPOINT).exists():
+        found[CHECKPOINT] = weights_digest(folder / CHECKPOINT)
+    return {**found, **table_digests(config, experiment, *settings)}
+
+
+def table_digests(config: Path, experiment: str, *settings: str) -> dict[str, str]:
+    """Return the SHA-256 of every table of the graph, in whatever store it is."""
+    from catena.config import apply_overrides, load_yaml
+    from local_shape_descriptors.config import LocalShapeDescriptorsConfig
+    from local_shape_descriptors.graph import open_graph
+
+    values = apply_overrides(load_yaml(config), [f"experiment={experiment}", *settings])
+    found: dict[str, str] = {}
+    with open_graph(LocalShapeDescriptorsConfig.parse(values), "phantom") as store:
+        for table in store.tables():
+            total = hashlib.sha256()
+            for name, column in store.read(table).items():
+                total.update(name.encode() + np.ascontiguousarray(column).tobytes())
+            found[f"table {table}"] = total.hexdigest()
+    return found
 
 
 def weights_digest(path: Path) -> str:
