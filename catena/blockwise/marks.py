@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from catena.blockwise.memory import noted_peak_memory
+
 
 class BlockMarks:
     """Notes on the blocks of one stage: done or not, failures, seconds and memory.
@@ -19,7 +21,7 @@ class BlockMarks:
     Parameters
     ----------
     folder
-        Daisy's ``tracking_path``.
+        Daisy's ``tracking_path``, in the folder of the stage.
     shape
         Number of blocks along each axis.
     """
@@ -43,8 +45,9 @@ class BlockMarks:
         return seconds
 
     def peak_memory_bytes(self) -> int:
-        """Return the largest memory any worker had while working on a block; 0 if none was measured."""
-        return int(self._read("peak_rss_bytes", np.uint64).max(initial=0))
+        """Return the largest memory any worker had; 0 if none was measured."""
+        noted = noted_peak_memory(self.folder.parent)
+        return int(self._read("peak_rss_bytes", np.uint64).max(initial=0)) if noted is None else noted
 
     def _read(self, name: str, dtype: Any) -> NDArray[Any]:
         path = self.folder.joinpath(name, "c", *("0" for _ in self.shape))

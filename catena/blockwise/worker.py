@@ -20,6 +20,7 @@ from catena.blockwise.failures import BlockFailure, record_failure
 from catena.blockwise.faults import fault_place, fault_point
 from catena.blockwise.job import ProcessBlock, WorkerJob
 from catena.blockwise.lifeline import die_with_parent
+from catena.blockwise.memory import note_peak_memory
 from catena.blockwise.running import RunningNote
 
 
@@ -54,6 +55,7 @@ def _work_until_failure(job: WorkerJob, client: SchedulerConnection, process: Pr
             block = job.grid.block(job.grid.index_at(acquired.write_roi.begin))
             note.working_on(block.index)
             failed = not _succeeds(job, process, block, client.worker_id)
+            note_peak_memory(job.folder, client.worker_id)
             if failed:
                 # not by raising: Daisy would send the traceback on and print it in the master's terminal
                 acquired.status = daisy.BlockStatus.FAILED

@@ -35,6 +35,11 @@ def test_every_block_once_with_its_context(visit: Visit, grid: BlockGrid, out: P
     assert report.peak_memory_mb > 1
 
 
+def test_the_memory_of_a_worker_is_its_own(visit: Visit) -> None:
+    held = np.ones(100_000_000)  # the kernel counts it for every process that this one starts
+    assert visit().peak_memory_mb < held.nbytes / 1e6
+
+
 def test_a_rerun_does_nothing(visit: Visit, out: Path) -> None:
     visit()
     report = visit({"poisoned": list(range(18))})
