@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,7 +24,6 @@ HANDFUL = (
 )
 PATIENT = ("execution.default.max_retries=50", "execution.default.max_worker_restarts=500")
 MOST_RUNS = 500
-_LOOK_EVERY_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,7 @@ def measure_points(config: Path, expected: dict[str, str], smoke: bool) -> dict[
 @contextmanager
 def cases(smoke: bool) -> Iterator[list[Case]]:
     """Give what is to be killed here; what cannot be is named with the reason."""
-    from tests.graphs.postgresql_server import PASSWORD, PostgreSQLServer, reason_against
+    from tests.graphs.postgresql_server import PASSWORD, PostgreSQLServer, kept_up, reason_against
 
     points = HANDFUL if smoke else EVERYTHING
     found = [Case("processes, sqlite", "sqlite", points)]
@@ -94,20 +92,10 @@ def cases(smoke: bool) -> Iterator[list[Case]]:
     os.environ[PASSWORD_VARIABLE] = PASSWORD
     found.append(Case("processes, postgresql", server.url(), points))
     found.append(Case("server, postgresql", server.url(), OF_THE_SERVER, server.folder / "data" / "postmaster.pid"))
-    ended = threading.Event()
-
-    def keep_up() -> None:
-        while not ended.wait(_LOOK_EVERY_S):
-            if not server.runs:
-                server.start()
-
-    keeper = threading.Thread(target=keep_up)
-    keeper.start()
     try:
-        yield found
+        with kept_up(server):
+            yield found
     finally:
-        ended.set()
-        keeper.join()
         server.remove()
         del os.environ[PASSWORD_VARIABLE]
         if before is not None:

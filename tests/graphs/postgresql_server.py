@@ -10,7 +10,10 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ import psycopg
 USER, PASSWORD, DATABASE = "catena", "s3cret-of-the-tests", "graphs"
 _PR_SET_PDEATHSIG = 1
 _START_S = 30.0
+_LOOK_EVERY_S = 0.05
 # durable against the death of the server, which is what the tests do to it, not of the machine
 _SETTINGS = ("fsync=off", "max_connections=50", "shared_buffers=32MB", "logging_collector=off")
 
@@ -132,6 +136,26 @@ class PostgreSQLServer:
         )
         if made.returncode:
             raise RuntimeError(made.stdout + made.stderr)
+
+
+@contextmanager
+def kept_up(server: PostgreSQLServer) -> Iterator[None]:
+    """Start the server again whenever somebody has ended it."""
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.wait(_LOOK_EVERY_S):
+            if not server.runs:
+                with suppress(RuntimeError, psycopg.Error):  # ended again while it recovered
+                    server.start()
+
+    keeper = threading.Thread(target=look)
+    keeper.start()
+    try:
+        yield
+    finally:
+        done.set()
+        keeper.join()
 
 
 def _account() -> pwd.struct_passwd | None:

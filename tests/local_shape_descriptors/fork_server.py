@@ -12,6 +12,7 @@ import select
 import signal
 import socket
 import sys
+import tempfile
 import traceback
 
 import forked
@@ -19,14 +20,20 @@ import numpy as np
 from funlib.geometry import Coordinate
 
 from catena.evaluation import Contingency, sweep_thresholds
+from catena.inference import load_network, save_network
+from catena.networks import NetworkConfig, UNetConfig, build_network
 from catena.segmentation import segment
 
 _TICK_S = 0.01
 _OFFSETS = [Coordinate(-1, 0, 0), Coordinate(0, -1, 0), Coordinate(0, 0, -1)]
 
 
-def load_kernels() -> None:
-    """Call what is compiled, for it to be loaded from the cache here rather than in every process."""
+def load_all() -> None:
+    """Call what is compiled or imported at its first use, for that to happen here rather than in every process."""
+    with tempfile.TemporaryDirectory() as folder:
+        config = NetworkConfig(unet=UNetConfig(feature_maps=1, growth=1, downsampling=()), heads={"affinities": 3})
+        save_network(f"{folder}/any.safetensors", build_network(config))
+        load_network(f"{folder}/any.safetensors")
     affinities = np.random.default_rng(0).integers(0, 255, (3, 8, 8, 8), dtype=np.uint8)
     made = segment(affinities, _OFFSETS, Coordinate(8, 8, 8))
     counts = Contingency().add(made.fragments.labels, made.fragments.labels)
@@ -103,5 +110,5 @@ def be(request: dict[str, object]) -> int:
 
 
 if __name__ == "__main__":
-    load_kernels()
+    load_all()
     serve(sys.argv[1])

@@ -105,14 +105,16 @@ class ForkedLauncher(LocalLauncher):
 
 
 def run_experiment(settings: Mapping[str, Any]) -> None:
-    """Be ``catena run``."""
+    """Be ``catena segment`` and ``catena evaluate``: all but pictures, which take long and are mere files."""
     from catena.plan import Selection
     from catena.run import run
     from local_shape_descriptors.config import LocalShapeDescriptorsConfig
     from local_shape_descriptors.task import TASK
 
     LAUNCHERS["local"] = ForkedLauncher
-    run(TASK, LocalShapeDescriptorsConfig.parse(settings), Selection(yes=True))
+    config = LocalShapeDescriptorsConfig.parse(settings)
+    for last in ("segmentation", "evaluate"):
+        run(TASK, config, Selection(last=last, yes=True))
 
 
 def run_script(path: str, arguments: Sequence[str]) -> None:

@@ -22,7 +22,7 @@ from local_shape_descriptors.graph import open_graph
 VOXEL_SIZE = Coordinate(8, 8, 8)
 SHAPE = Coordinate(24, 24, 24)
 BLOCK = Coordinate(12, 24, 24)
-OF_THE_RUN = ("config.yaml", "ledger.sqlite", "rag.sqlite")
+OF_THE_RUN = ("config.yaml", "graph_owner", "ledger.sqlite", "rag.sqlite")
 """Files that differ from run to run; what is in the graph is compared table by table."""
 
 Settings = dict[str, Any]
@@ -48,6 +48,7 @@ def small_experiment(folder: Path) -> Settings:
         "inputs": {"checkpoint": str(folder / "untrained.safetensors")},
         "predict": {"block_shape_vox": list(BLOCK)},
         "fragments": {"block_shape_vox": list(BLOCK)},
+        "evaluate": {"baseline": False},
         "execution": {"default": {"workers": 2}},
     }
     untrained_network(folder / "untrained.safetensors", settings, seed=0)

@@ -10,15 +10,19 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # the forked processes import their module by name
+sys.path.insert(0, str(Path(__file__).parents[1] / "graphs"))  # the server is a module beside the stores' tests
 
 import forked
+from postgresql_server import PASSWORD, PostgreSQLServer, kept_up, reason_against
 from small_experiment import Results, Settings, results, small_experiment, untrained_network
 
 from benchmarks.faults.declared import declared_fault_points
-from catena.blockwise.faults import FAULT_VARIABLE, ONCE_VARIABLE
+from catena.blockwise.faults import FAULT_VARIABLE, ONCE_VARIABLE, VICTIM_VARIABLE
+from catena.graphs.url import PASSWORD_VARIABLE
 
 BLOCKWISE = ("content", "predict", "fragments", "agglomerate", "segmentation")
 KILLS_OF_A_BLOCK = 20
+POINTS_OF_THE_GRAPH = "*@graph.*,*@publish.table_*,*@stage.noted_in_store,*@agglomerate.between_tables"
 MANY = 200
 
 
@@ -43,12 +47,12 @@ def unbroken(settings: Settings, _server: None, tmp_path_factory: pytest.TempPat
     return results(settings)
 
 
-def run_until_done(settings: Settings, folder: Path, points: str) -> tuple[int, set[str]]:
+def run_until_done(settings: Settings, folder: Path, points: str, **variables: str) -> tuple[int, set[str]]:
     """Run again and again, every process dying once at each of `points`; return the master's deaths and the signs."""
     hits, log = folder / "hits", folder / "log"
     hits.mkdir()
     for deaths in range(MANY):
-        code = forked.run_in_child(settings, log, **{FAULT_VARIABLE: points, ONCE_VARIABLE: str(hits)})
+        code = forked.run_in_child(settings, log, **{FAULT_VARIABLE: points, ONCE_VARIABLE: str(hits)}, **variables)
         if code == 0:
             return deaths, {each.name for each in hits.iterdir()}
         assert code == -signal.SIGKILL, log.read_text()[-4000:]
@@ -62,6 +66,7 @@ def earlier_settings(settings: Settings, folder: Path) -> Settings:
     return {**settings, "inputs": {"checkpoint": network}, "volumes": {"phantom": phantom}}
 
 
+@pytest.mark.slow
 def test_all_killed_once_at_every_point(settings: Settings, unbroken: Results, tmp_path: Path) -> None:
     broken = {**settings, "output": str(tmp_path / "runs")}
     earlier = earlier_settings(broken, tmp_path)
@@ -74,3 +79,31 @@ def test_all_killed_once_at_every_point(settings: Settings, unbroken: Results, t
         points = {each.partition("@")[2] for each in hits if each.startswith(f"{stage}.worker@")}
         assert points >= {"block.before_done_mark", "block.after_done_mark"}
     assert {each.partition("@")[2] for each in hits} == declared_fault_points()
+
+
+@pytest.fixture
+def postgresql(monkeypatch: pytest.MonkeyPatch) -> Iterator[PostgreSQLServer]:
+    """A server that is started again whenever it has been ended."""
+    reason = reason_against()
+    if reason is not None:
+        pytest.skip(reason)
+    monkeypatch.setenv(PASSWORD_VARIABLE, PASSWORD)
+    server = PostgreSQLServer()
+    with kept_up(server):
+        yield server
+    server.remove()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", ["processes", "server"])
+def test_graph_steps_with_postgresql(
+    settings: Settings, unbroken: Results, tmp_path: Path, postgresql: PostgreSQLServer, killed: str
+) -> None:
+    broken = {**settings, "output": str(tmp_path / "runs"), "agglomerate": {"store": postgresql.url(killed)}}
+    variables = {VICTIM_VARIABLE: str(postgresql.folder / "data/postmaster.pid")} if killed == "server" else {}
+    deaths, hits = run_until_done(broken, tmp_path, POINTS_OF_THE_GRAPH, **variables)
+    assert (deaths == 0) == (killed == "server")
+    places = {each.partition("@")[0] for each in hits if "@graph." in each}
+    assert places >= {"fragments.worker", "fragments.master", "agglomerate.worker", "agglomerate.master"}
+    # a file beside the graph's own says how other programs read it; on a server that is a table
+    assert results(broken) == {name: each for name, each in unbroken.items() if not name.endswith("rag-meta.json")}
