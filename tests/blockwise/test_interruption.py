@@ -32,6 +32,16 @@ def test_a_signal_ends_a_run_in_order(start: Start, volume: Path, number: signal
     assert finish(start, volume) == f"REPORT {BLOCKS} {kept}\n"
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_workers_that_do_not_hear_sigterm_end_with_the_run(start: Start, volume: Path, number: signal.Signals) -> None:
+    master = start(sleep_s=60, CATENA_TEST_STUBBORN="1")
+    wait_for(lambda: len(list((volume / "stage/running").glob("*"))) == 2)
+    master.send_signal(number)
+    master.communicate(timeout=20)
+    assert master.returncode == (130 if number == signal.SIGTERM else -number)
+    wait_for(lambda: not workers(volume), seconds=5 if number == signal.SIGKILL else 0.5)
+
+
 def test_a_killed_master_leaves_no_workers(start: Start, volume: Path) -> None:
     master = start(sleep_s=0.3)
     wait_for(lambda: done(volume) >= 2)
