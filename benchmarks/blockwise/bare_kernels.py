@@ -35,13 +35,15 @@ from catena.segmentation.watershed import LEVELS_PER_EDGE, flood
 VOXEL_SIZE = Coordinate(8, 8, 8)
 THRESHOLD = 0.5
 _WARM_UP_EDGE = 40
+REPEATS = 2
+"""Of which the shorter counts: the first also waits for memory that the system has not handed out yet."""
 
 Seconds = dict[str, float]
 
 
 @dataclass(frozen=True)
 class Bare:
-    """Wall time from the common start to the end of the last process, and the longest of each kernel."""
+    """Wall time of the slower process in its faster repeat, and the longest of each kernel."""
 
     seconds: float
     kernels: Seconds
@@ -80,14 +82,20 @@ def _work(name: str, path: Path, barrier: Any, results: Any) -> None:
         affinities = np.load(path)
         run = KERNELS[name]
         run(np.ascontiguousarray(affinities[:, :_WARM_UP_EDGE, :_WARM_UP_EDGE, :_WARM_UP_EDGE]), {})
-        barrier.wait()
+        results.put(min((_timed(run, affinities, barrier) for _ in range(REPEATS)), key=lambda each: each[0]))
     except BaseException:
         barrier.abort()  # the others wait for this one
         raise
+
+
+def _timed(
+    run: Callable[[NDArray[np.uint8], Seconds], NDArray[np.uint64]], affinities: NDArray[np.uint8], barrier: Any
+) -> tuple[float, Seconds]:
     seconds: Seconds = {}
+    barrier.wait()
     began = time.monotonic()
     run(affinities, seconds)
-    results.put((time.monotonic() - began, seconds))
+    return time.monotonic() - began, seconds
 
 
 def default_kernels(affinities: NDArray[np.uint8], seconds: Seconds) -> NDArray[np.uint64]:
