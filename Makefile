@@ -40,10 +40,10 @@ demo-anisotropic: install
 	$(BIN)/catena run configs/local_shape_descriptors/demo_anisotropic.yaml
 
 test: dev  ## Run all tests
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-fast: dev  ## Run the tests that take seconds
-	$(BIN)/python -m pytest -n 2 -m 'not slow'
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow'
 
 lint: dev  ## Check style
 	$(BIN)/ruff check .

@@ -19,7 +19,7 @@ SMOKE = Coordinate(96, 96, 96), Coordinate(48, 48, 48)
 
 
 def measure(smoke: bool) -> dict[str, Figure]:
-    """Return wall time in blocks over that of the kernels, of our default method and of the published one."""
+    """Return wall time in blocks over that of the published kernels, and of those of our default method."""
     source = isotropic(smoke)
     shape, block = SMOKE if smoke else FULL
     mvox = float(np.prod(shape)) / 1e6
@@ -44,8 +44,8 @@ def measure(smoke: bool) -> dict[str, Figure]:
         ],
     )
     return {
-        "overhead_vs_kernels": Figure(ran.seconds / bare["default"].seconds, "times", "lower"),
-        "overhead_vs_published_kernels": Figure(ran.seconds / bare["published"].seconds, "times", "lower"),
+        "overhead_vs_kernels": Figure(ran.seconds / bare["published"].seconds, "times", "lower"),
+        "overhead_vs_own_kernels": Figure(ran.seconds / bare["default"].seconds, "times", "lower"),
         "blockwise_mvox_per_s": Figure(mvox / ran.seconds, "Mvoxel/s", "higher"),
     }
 

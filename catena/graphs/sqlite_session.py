@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 from catena.graphs.sql_session import SQLSession
 
 _STRICT = " STRICT" if sqlite3.sqlite_version_info >= (3, 37) else ""
-
-
 _MOST_VALUES = 999
 """What every SQLite takes in one statement."""
 
@@ -61,12 +59,12 @@ class SQLiteSession(SQLSession):
             values[at::width] = array.tolist()  # binding NumPy scalars one by one is five times slower
         # many rows by one statement: starting it takes longer than adding a row
         several = min(rows, _MOST_VALUES // width)
-        for begin in range(0, rows, several or 1):
-            length = min(several, rows - begin)
-            marks = ", ".join([f"({', '.join('?' * width)})"] * length)
-            self.connection.execute(
-                f'INSERT INTO "{table}" ({columns}) VALUES {marks}', values[begin * width : (begin + length) * width]
-            )
+        whole = rows - rows % several if several else 0
+        statement = _insertion(table, columns, width, several)
+        for begin in range(0, whole, several or 1):
+            self.connection.execute(statement, values[begin * width : (begin + several) * width])
+        if rows > whole:
+            self.connection.execute(_insertion(table, columns, width, rows - whole), values[whole * width :])
 
     def fetch(
         self, statement: str, values: Sequence[Any], dtypes: Mapping[str, np.dtype[Any]]
@@ -119,3 +117,8 @@ class SQLiteSession(SQLSession):
     def close(self) -> None:
         """Close the connection."""
         self.connection.close()
+
+
+def _insertion(table: str, columns: str, width: int, rows: int) -> str:
+    marks = f"({', '.join('?' * width)})"
+    return f'INSERT INTO "{table}" ({columns}) VALUES {", ".join([marks] * rows)}'
