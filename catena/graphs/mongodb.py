@@ -19,7 +19,7 @@ from catena.graphs.mongodb_client import Connection
 from catena.graphs.mongodb_errors import DUPLICATE_KEY, codes
 from catena.graphs.mongodb_graph import MongoDBGraph
 from catena.graphs.mongodb_tables import ArrayTable, Batch, RowTable, Table, drop
-from catena.graphs.schema import BLOCK, Columns, TableSchema, check_table_name
+from catena.graphs.schema import BLOCK, Columns, TableSchema, check_table_name, missing_table
 
 _METADATA = "catena_metadata"
 
@@ -267,7 +267,7 @@ class MongoDBStore(MongoDBGraph):
     def _entry(self, table: str) -> Entry:
         entries = self._catalogue.entries()
         if table not in entries:
-            raise self._no_table(table, entries)
+            raise missing_table(self.url, table, entries)
         return entries[table]
 
     def _known(self, table: str) -> Table:

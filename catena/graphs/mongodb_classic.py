@@ -12,7 +12,7 @@ from catena.errors import StoreError
 from catena.graphs.mongodb_client import Connection
 from catena.graphs.mongodb_graph import MongoDBGraph
 from catena.graphs.mongodb_reading import read_rows
-from catena.graphs.schema import BLOCK, Columns, TableSchema
+from catena.graphs.schema import BLOCK, Columns, TableSchema, missing_table
 
 NEVER_MERGED = 1.0
 """The score of an edge without one: nobody has merged it, whatever the threshold."""
@@ -66,7 +66,7 @@ class ClassicMongoDBStore(MongoDBGraph):
     def schema(self, table: str) -> TableSchema:
         """Return the schema of `table`."""
         if table not in self._tables:
-            raise self._no_table(table, self._tables)
+            raise missing_table(self.url, table, self._tables)
         return NODES if table == "nodes" else EDGES
 
     def count(self, table: str) -> int:

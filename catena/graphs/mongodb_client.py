@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -14,14 +13,13 @@ from pymongo.uri_parser import parse_uri
 
 from catena.errors import ConfigError, StoreError
 from catena.graphs.mongodb_errors import explained
+from catena.graphs.pauses import Pauses
 from catena.graphs.url import PASSWORD_VARIABLE, StoreUrl
 
 Document = dict[str, Any]
 Result = TypeVar("Result")
 
 _OPTIONS = {"appname": "catena", "w": "majority", "serverSelectionTimeoutMS": "5000", "connectTimeoutMS": "5000"}
-FIRST_PAUSE_S = 0.05
-_LONGEST_PAUSE_S = 5.0
 
 
 class Connection:
@@ -91,32 +89,13 @@ class Connection:
         """Pause before the next try, or raise `error` if that is of no use."""
         if isinstance(error, NotPrimaryError) and self._client.topology_description.topology_type_name == "Single":
             raise error  # a replica set elects another primary, a single member remains what it is
-        if not pauses.take():
+        if pauses.over:
             raise error
+        pauses.wait()
 
     def close(self) -> None:
         """Let go of the connection."""
         self._client.close()
-
-
-class Pauses:
-    """Growing pauses between tries, until `patience_s` have passed since the first."""
-
-    def __init__(self, patience_s: float) -> None:
-        self._patience_s = patience_s
-        self._next_s = FIRST_PAUSE_S
-        self._deadline: float | None = None
-
-    def take(self) -> bool:
-        """Sleep; return False, at once, when the patience is at its end."""
-        now = time.monotonic()
-        if self._deadline is None:
-            self._deadline = now + self._patience_s
-        if now + self._next_s > self._deadline:
-            return False
-        time.sleep(self._next_s)
-        self._next_s = min(2 * self._next_s, _LONGEST_PAUSE_S)
-        return True
 
 
 def _client(url: StoreUrl) -> MongoClient[Document]:

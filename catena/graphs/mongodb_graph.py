@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from numpy.typing import NDArray
 
-from catena.errors import StoreError, nearest_names
 from catena.graphs.mongodb_client import Connection
 from catena.graphs.mongodb_errors import explained
 from catena.graphs.schema import TableSchema
+from catena.graphs.store import GraphStore
 
 
-class MongoDBGraph(ABC):
+class MongoDBGraph(GraphStore):
     """Tables of a namespace of a MongoDB database, to be read."""
 
     spans_hosts: ClassVar[bool] = True
@@ -72,16 +71,3 @@ class MongoDBGraph(ABC):
     def close(self) -> None:
         """Let go of the connection; using the store afterwards is an error."""
         self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _no_table(self, table: str, there: Iterable[str]) -> StoreError:
-        names = tuple(there)
-        hint = nearest_names(table, names) if names else "it holds no tables"
-        return StoreError(f"{self.url} has no table {table!r} ({hint})")

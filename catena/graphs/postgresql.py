@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import ClassVar, Literal, TypeVar
 
 import psycopg
 
 from catena.errors import ConfigError, StoreError
+from catena.graphs.pauses import Pauses
 from catena.graphs.postgresql_errors import explain, explain_refusal, is_lost, is_passing, one_line
 from catena.graphs.postgresql_session import PostgreSQLSession
 from catena.graphs.schema import TableSchema
@@ -22,7 +22,6 @@ FIRST_PATIENCE_S = 5.0
 
 _PORT = "5432"
 _LONGEST_NAME = 63  # PostgreSQL cuts longer ones off in silence
-_LONGEST_PAUSE_S = 5.0
 # a host that vanished without a word is noticed within two minutes
 _DRIVER_OPTIONS = {
     "connect_timeout": "10",
@@ -128,7 +127,7 @@ class PostgreSQLStore(SQLStore):
     # -- the connection -----------------------------------------------------------------------
 
     def _attempt(self, doing: str, work: Callable[[], T]) -> T:
-        pauses = _Pauses(self._patience_s)
+        pauses = Pauses(self._patience_s)
         while True:
             if self._closed:
                 raise StoreError(f"{self.place}: {doing} failed: the store is closed")
@@ -145,7 +144,7 @@ class PostgreSQLStore(SQLStore):
 
     def _connected(self, patience_s: float) -> PostgreSQLSession:
         """Return a new connection, tried for until `patience_s` have passed."""
-        pauses = _Pauses(patience_s)
+        pauses = Pauses(patience_s)
         while True:
             try:
                 return self._connect()
@@ -191,29 +190,3 @@ class PostgreSQLStore(SQLStore):
                 host, port = each, _PORT
             found.append((host.strip("[]"), port))
         return found
-
-
-class _Pauses:
-    """Growing pauses until `patience_s` have passed since the first."""
-
-    def __init__(self, patience_s: float) -> None:
-        self._patience_s = patience_s
-        self._deadline: float | None = None
-        self._pause_s = 0.05
-
-    @property
-    def left_s(self) -> float:
-        """Seconds left."""
-        return self._patience_s if self._deadline is None else max(0.0, self._deadline - time.monotonic())
-
-    @property
-    def over(self) -> bool:
-        """Whether it is time to give up; the first question starts the clock."""
-        if self._deadline is None:
-            self._deadline = time.monotonic() + self._patience_s
-        return time.monotonic() >= self._deadline
-
-    def wait(self) -> None:
-        """Wait for a while, longer each time."""
-        time.sleep(min(self._pause_s, self.left_s))
-        self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)

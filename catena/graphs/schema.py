@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -121,6 +121,12 @@ def _check_column(name: str, dtype: str, kind: str) -> None:
         raise StoreError(f"column {name!r}: only boolean, integer and float dtypes are stored, found {dtype!r}")
     if kind == "rows" and parsed.shape:
         raise StoreError(f"column {name!r}: {dtype!r} has a shape; only a table of kind 'arrays' can hold it")
+
+
+def missing_table(place: str, table: str, there: Collection[str]) -> StoreError:
+    """Return the error of asking for a table that is not there, with the nearest that is."""
+    hint = nearest_names(table, there) if there else "it holds no tables"
+    return StoreError(f"{place} has no table {table!r} ({hint})")
 
 
 def check_table_name(name: str) -> str:

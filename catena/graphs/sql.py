@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from catena.blockwise.faults import fault_point
-from catena.errors import StoreError, nearest_names
+from catena.errors import StoreError
 from catena.graphs.presentation import EDGES_VIEW, Presentation
-from catena.graphs.schema import BLOCK, Columns, TableSchema, check_table_name
+from catena.graphs.schema import BLOCK, Columns, TableSchema, check_table_name, missing_table
 from catena.graphs.sql_session import SQLSession
 from catena.graphs.sql_tables import Place, Table, table_of
+from catena.graphs.store import GraphStore
 
 T = TypeVar("T")
 
@@ -24,7 +24,7 @@ PRESENTED = "presented"
 """Metadata key of the graph that other programs see."""
 
 
-class SQLStore(ABC):
+class SQLStore(GraphStore):
     """Graph store in an SQL database; see :class:`~catena.graphs.store.GraphStore` for the methods.
 
     Rows lie as ``TABLE(columns…, block)`` with the key as primary key. Every operation may be done again: a subclass
@@ -337,14 +337,6 @@ class SQLStore(ABC):
         """Let go of the connection; using the store afterwards is an error."""
         self._session.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     # -- the catalogue ------------------------------------------------------------------------
 
     def _catalogued(self, table: str, lock: str = "") -> Table | None:
@@ -354,9 +346,7 @@ class SQLStore(ABC):
     def _found(self, table: str, lock: str = "") -> Table:
         found = self._catalogued(table, lock)
         if found is None:
-            names = self._names()
-            hint = nearest_names(table, names) if names else "it holds no tables"
-            raise StoreError(f"{self.place} has no table {table!r} ({hint})")
+            raise missing_table(self.place, table, self._names())
         return found
 
     def _known(self, table: str) -> Table:

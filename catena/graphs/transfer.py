@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from catena.errors import CatenaError, StoreError, nearest_names
+from catena.errors import CatenaError, StoreError
 from catena.graphs.ownership import OWNER
 from catena.graphs.presentation import Presentation
-from catena.graphs.schema import BLOCK, TableSchema
+from catena.graphs.schema import BLOCK, TableSchema, missing_table
 from catena.graphs.sql import PRESENTED, SQLStore
 from catena.graphs.staged_tables import ATTEMPT, PUBLISHED, STAGED, publish_table, published_key
 from catena.graphs.store import GraphStore
@@ -85,8 +85,7 @@ def _check_names(source: GraphStore, target: GraphStore, names: Iterable[str], r
     known, there = source.tables(), target.tables()
     for name in names:
         if name not in known:
-            hint = nearest_names(name, known) if known else "it holds no tables"
-            raise StoreError(f"{source.url} has no table {name!r} ({hint})")
+            raise missing_table(source.url, name, known)
         if name in there and not replace:
             raise StoreError(f"{target.url} has a table {name!r} already; say --replace to drop it, or choose others")
 

@@ -48,7 +48,7 @@ def url(mongodb_server: MongoDBServer) -> str:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """PyMongo lets half a second pass before it looks for a lost server again."""
     monkeypatch.setattr("pymongo.common.MIN_HEARTBEAT_INTERVAL", 0.01)
-    monkeypatch.setattr("catena.graphs.mongodb_client.FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr("catena.graphs.pauses.FIRST_PAUSE_S", 0.001)
 
 
 @pytest.fixture
