@@ -146,43 +146,39 @@ def train(config: ConfigArgument, overrides: Overrides = None, redo: RedoOption 
     run_selected(config, overrides, last="train", redo=redo, yes=yes)
 
 
-@app.command(epilog=_epilog("catena predict fib25.yaml --volume medulla"))
-def predict(
-    config: ConfigArgument,
-    overrides: Overrides = None,
-    volume: VolumeOption = None,
-    redo: RedoOption = None,
-    yes: YesOption = False,
-    retry_failed: RetryOption = False,
-) -> None:
-    """Predict every voxel of the volumes, training first if need be."""
-    run_selected(config, overrides, last="predict", volume=volume, redo=redo, yes=yes, retry_failed=retry_failed)
+def _add_part(name: str, last: str, text: str, example: str) -> None:
+    """Add the command `name`, which runs what is not yet done up to the stage `last`."""
+
+    @app.command(name, help=text, epilog=_epilog(example))
+    def part(
+        config: ConfigArgument,
+        overrides: Overrides = None,
+        volume: VolumeOption = None,
+        redo: RedoOption = None,
+        yes: YesOption = False,
+        retry_failed: RetryOption = False,
+    ) -> None:
+        run_selected(config, overrides, last=last, volume=volume, redo=redo, yes=yes, retry_failed=retry_failed)
 
 
-@app.command(epilog=_epilog("catena segment fib25.yaml segmentation.threshold=0.4"))
-def segment(
-    config: ConfigArgument,
-    overrides: Overrides = None,
-    volume: VolumeOption = None,
-    redo: RedoOption = None,
-    yes: YesOption = False,
-    retry_failed: RetryOption = False,
-) -> None:
-    """Segment the volumes, running what that needs."""
-    run_selected(config, overrides, last="segmentation", volume=volume, redo=redo, yes=yes, retry_failed=retry_failed)
-
-
-@app.command(epilog=_epilog("catena evaluate fib25.yaml"))
-def evaluate(
-    config: ConfigArgument,
-    overrides: Overrides = None,
-    volume: VolumeOption = None,
-    redo: RedoOption = None,
-    yes: YesOption = False,
-    retry_failed: RetryOption = False,
-) -> None:
-    """Score the segmentation against ground truth, running what that needs."""
-    run_selected(config, overrides, last="evaluate", volume=volume, redo=redo, yes=yes, retry_failed=retry_failed)
+_add_part(
+    "predict",
+    "predict",
+    "Predict every voxel of the volumes, training first if need be.",
+    "catena predict fib25.yaml --volume medulla",
+)
+_add_part(
+    "segment",
+    "segmentation",
+    "Segment the volumes, running what that needs.",
+    "catena segment fib25.yaml segmentation.threshold=0.4",
+)
+_add_part(
+    "evaluate",
+    "evaluate",
+    "Score the segmentation against ground truth, running what that needs.",
+    "catena evaluate fib25.yaml",
+)
 
 
 @app.command(epilog=_epilog("catena view fib25.yaml", "catena view fib25.yaml --screenshot view.png"))
