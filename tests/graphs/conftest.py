@@ -80,6 +80,17 @@ def mongodb_url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.fixture
+def impatient_mongodb_url(mongodb_server: MongoDBServer, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the URL of a namespace of the server in this process, which is looked for again at once when it is lost.
+
+    PyMongo by itself lets half a second pass.
+    """
+    monkeypatch.setattr("pymongo.common.MIN_HEARTBEAT_INTERVAL", 0.01)
+    monkeypatch.setattr("catena.graphs.pauses.FIRST_PAUSE_S", 0.001)
+    return f"mongodb://127.0.0.1:{mongodb_server.port}/graphs?namespace=fib25&serverSelectionTimeoutMS=300"
+
+
+@pytest.fixture
 def mongodb_opener(mongodb_url: str) -> Opener:
     return lambda: open_store(mongodb_url)
 

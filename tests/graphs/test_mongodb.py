@@ -1,4 +1,4 @@
-"""What is particular to MongoDB: servers that go away, passwords, no transactions, BSON, documents of 16 MB."""
+"""What is particular to MongoDB: servers that go away, passwords, no transactions, documents of 16 MB."""
 
 import os
 import signal
@@ -14,15 +14,12 @@ from typing import Any
 import bson
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as npst
 from mongodb_server import MongoDBServer
 
-from catena.errors import ConfigError, OutputError, StoreError
+from catena.errors import OutputError, StoreError
 from catena.graphs import GraphStore, StoreUrl, TableSchema, open_store
 from catena.graphs.mongodb import MongoDBStore
-from catena.graphs.mongodb_bson import pack_rows, unpack_rows
+from catena.graphs.mongodb_bson import pack_rows
 from catena.graphs.mongodb_open import open_mongodb
 from catena.graphs.url import PASSWORD_VARIABLE
 
@@ -40,15 +37,8 @@ def edges(count: int, first: int = 0, **more: Any) -> Columns:
 
 
 @pytest.fixture
-def url(mongodb_server: MongoDBServer) -> str:
-    return f"mongodb://127.0.0.1:{mongodb_server.port}/graphs?namespace=fib25&serverSelectionTimeoutMS=300"
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """PyMongo lets half a second pass before it looks for a lost server again."""
-    monkeypatch.setattr("pymongo.common.MIN_HEARTBEAT_INTERVAL", 0.01)
-    monkeypatch.setattr("catena.graphs.pauses.FIRST_PAUSE_S", 0.001)
+def url(impatient_mongodb_url: str) -> str:
+    return impatient_mongodb_url
 
 
 @pytest.fixture
@@ -60,153 +50,6 @@ def store(url: str) -> Iterator[MongoDBStore]:
 
 def collections(store: MongoDBStore) -> set[str]:
     return {name for name in store._connection.names() if not name.startswith("catena_")}
-
-
-# -- rows as BSON -----------------------------------------------------------------------------
-
-
-@given(st.data(), st.integers(1, 5))
-def test_bson_holds_any_column(data: st.DataObject, length: int) -> None:
-    dtypes = st.sampled_from(["bool", "int8", "uint8", "int32", "uint32", "int64", "float32", "f8"])
-    columns = {
-        name: data.draw(
-            npst.arrays(dtype, length, elements={"allow_nan": False} if np.dtype(dtype).kind == "f" else None)
-        )
-        for name, dtype in zip(("a", "bb", "c"), data.draw(st.tuples(dtypes, dtypes, dtypes)), strict=True)
-    }
-    documents = list(pack_rows(columns))
-    assert [dict(bson.decode(each.raw)) for each in documents] == [
-        dict(zip(columns, row, strict=True)) for row in zip(*(each.tolist() for each in columns.values()), strict=True)
-    ]
-    dtypes_of = {name: values.dtype for name, values in columns.items()}
-    found = unpack_rows(b"".join(each.raw for each in documents), dtypes_of, {}, "here")
-    for name, values in columns.items():
-        assert found[name].dtype == values.dtype
-        np.testing.assert_array_equal(found[name], values)
-
-
-MIXED = [
-    {"_id": bson.ObjectId(), "u": 1, "score": 0.5, "name": "x"},
-    {"u": bson.Int64(2**40), "score": 1},
-    {"score": None, "u": 3},
-]
-
-
-def encoded(documents: list[dict[str, Any]]) -> bytes:
-    return b"".join(bson.encode(each) for each in documents)
-
-
-def test_documents_that_others_wrote() -> None:
-    wanted = {"u": np.dtype("uint64"), "score": np.dtype("float64"), "mark": np.dtype("bool")}
-    found = unpack_rows(encoded(MIXED), wanted, {"score": 9.0, "mark": False}, "here")
-    assert found["u"].tolist() == [1, 2**40, 3]
-    assert found["score"].tolist() == [0.5, 1.0, 9.0]
-    assert found["mark"].tolist() == [False, False, False]
-
-
-@pytest.mark.parametrize(
-    ("documents", "message"),
-    [
-        (MIXED, "field 'score' lacks a number"),
-        ([{"u": 1}, {"u": 2}], "have no field 'score'"),
-        ([{"u": 1.5, "score": 1.0}], "field 'u' holds values that are no uint64"),
-        ([{"u": -1, "score": 1.0}], "field 'u' holds values that are no uint64"),
-        ([{"u": 1, "score": [1.0]}, {"u": 1, "score": 1.0}], "field 'score' holds values of different shapes"),
-        ([{"u": "one", "score": 1.0}], "field 'u' lacks a number"),
-    ],
-)
-def test_documents_that_cannot_be_columns(documents: list[dict[str, Any]], message: str) -> None:
-    with pytest.raises(StoreError, match=f"here: .*{message}"):
-        unpack_rows(encoded(documents), {"u": np.dtype("uint64"), "score": np.dtype("float64")}, {}, "here")
-
-
-# -- opening ----------------------------------------------------------------------------------
-
-
-def test_writes_wait_for_a_majority_unless_told_otherwise(url: str, mongodb_server: MongoDBServer) -> None:
-    for options, expected in (("", "majority"), ("&w=1", 1)):
-        with open_store(url + options) as store:
-            store.set_metadata("a", 1)
-        assert mongodb_server.last["update"]["writeConcern"]["w"] == expected
-
-
-def test_a_namespace_is_a_store_of_its_own(store: MongoDBStore, url: str) -> None:
-    store.create("edges", EDGES)
-    with open_store(url.replace("fib25", "fib26")) as other, open_store(url.replace("namespace=fib25&", "")) as bare:
-        assert other.tables() == bare.tables() == ()
-        bare.create("edges", EDGES)
-        bare.write_block("edges", 0, edges(2))
-    assert store.count("edges") == 0
-
-
-def test_reading_needs_a_store_and_does_not_change_it(url: str) -> None:
-    with pytest.raises(StoreError, match=r"no graph store at mongodb://127.*collections none; expected catena_"):
-        open_store(url, "r")
-    with open_store(url) as store:
-        store.create("edges", EDGES)
-    with open_store(url, "r") as store:
-        assert store.count("edges") == 0
-        for write in (
-            lambda: store.write_block("edges", 0, edges(1)),
-            lambda: store.replace_all("edges", edges(1, block=0)),
-            lambda: store.create("more", EDGES),
-            lambda: store.rename("edges", "more"),
-            lambda: store.drop("edges"),
-            lambda: store.set_metadata("a", 1),
-        ):
-            with pytest.raises(OutputError, match="opened to be read only"):
-                write()
-
-
-def test_without_pymongo(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in sys.modules if name.startswith("catena.graphs.mongodb")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "pymongo", None)
-    with pytest.raises(StoreError, match=r"needs PyMongo: pip install 'catena-em\[mongodb\]'"):
-        open_store("mongodb://host/graphs")
-
-
-def closed_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
-def test_a_missing_server() -> None:
-    port = closed_port()
-    begin = time.monotonic()
-    with pytest.raises(StoreError, match=rf"127.0.0.1:{port}/graphs.*connecting failed.*check that mongod runs"):
-        open_store(f"mongodb://127.0.0.1:{port}/graphs?serverSelectionTimeoutMS=300")
-    assert time.monotonic() - begin < 4
-
-
-def test_options_that_are_none(url: str) -> None:
-    for option, message in (("readPreference=nearby", "not a valid read pref"), ("patience=7", "Unknown option")):
-        with pytest.raises(ConfigError, match=f"mongodb://127.*{message}.*correct the URL or its options"):
-            open_store(f"{url}&{option}")
-    with pytest.raises(ConfigError, match="namespace"):
-        open_store("mongodb://host/graphs?namespace=A")
-
-
-def test_a_wrong_password(url: str, mongodb_server: MongoDBServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    mongodb_server.failures["saslStart"] = {"ok": 0.0, "code": 18, "errmsg": "Authentication failed."}
-    monkeypatch.setenv(PASSWORD_VARIABLE, "env-secret")
-    message = rf"mongodb://me@127.*Authentication failed.*{PASSWORD_VARIABLE}"
-    for user in ("me", "me:url-secret"):
-        with pytest.raises(StoreError, match=message) as caught:
-            open_store(url.replace("//", f"//{user}@"))
-        assert "secret" not in str(caught.value)
-
-
-def test_a_missing_password(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(PASSWORD_VARIABLE, raising=False)
-    with pytest.raises(StoreError, match=f"no password for the user 'me'; set .*{PASSWORD_VARIABLE}"):
-        open_store(url.replace("//", "//me@"))
-
-
-def test_a_missing_right(url: str, mongodb_server: MongoDBServer) -> None:
-    mongodb_server.failures["find"] = {"ok": 0.0, "code": 13, "errmsg": "command find requires authentication"}
-    with pytest.raises(StoreError, match=f"requires authentication: the user lacks the right.*{PASSWORD_VARIABLE}"):
-        open_store(url)
 
 
 # -- a server that goes away ------------------------------------------------------------------
