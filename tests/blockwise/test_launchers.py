@@ -92,9 +92,9 @@ def test_nothing_outlives_its_master(
     master = start(60, asked)
     wait_for(lambda: len(list((volume / "stage/running").glob("*"))) == 2)
     master.send_signal(number)
-    master.communicate(timeout=20)
+    master.communicate(timeout=120)
     assert master.returncode == (130 if number == signal.SIGTERM else -signal.SIGKILL)
-    wait_for(lambda: not workers(volume), seconds=5)
+    wait_for(lambda: not workers(volume))
     assert done(volume) == 0
 
 

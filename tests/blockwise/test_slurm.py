@@ -62,7 +62,7 @@ def test_a_cancelled_worker_is_replaced(slurm: Start, cluster: SlurmCluster, vol
 
 
 def test_a_worker_that_cannot_be_submitted_ends_the_run(slurm: Start) -> None:
-    printed, _ = slurm(queue="nowhere").communicate(timeout=30)
+    printed, _ = slurm(queue="nowhere").communicate(timeout=120)
     assert "before its first block: srun: error: Unable to allocate resources: Invalid partition name" in printed
 
 
@@ -72,7 +72,7 @@ def test_a_signal_leaves_no_job(slurm: Start, cluster: SlurmCluster, volume: Pat
     wait_for(lambda: done(volume) >= 2)
     assert len(cluster.jobs()) == 3
     master.send_signal(number)
-    printed, _ = master.communicate(timeout=20)
+    printed, _ = master.communicate(timeout=120)
     assert master.returncode == 130
     assert printed.startswith(f"STOPPED smooth: stopped by {number.name}, ")
     assert (cluster.jobs(), workers(volume)) == ([], [])
@@ -85,7 +85,7 @@ def test_a_killed_master_leaves_no_job(slurm: Start, cluster: SlurmCluster, volu
     assert len(cluster.jobs()) == 3
     master.kill()
     master.communicate()
-    wait_for(lambda: not cluster.jobs() and not workers(volume), seconds=5)
+    wait_for(lambda: not cluster.jobs() and not workers(volume))
 
 
 def test_what_is_left_is_cancelled_at_the_next_start(slurm: Start, cluster: SlurmCluster, volume: Path) -> None:

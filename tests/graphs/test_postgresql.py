@@ -19,6 +19,7 @@ from postgresql_server import PASSWORD, USER, PostgreSQLServer
 
 from catena.errors import ConfigError, OutputError, StoreError
 from catena.graphs import TableSchema, open_store
+from catena.graphs.pauses import Pauses
 from catena.graphs.postgresql import PostgreSQLStore
 from catena.graphs.postgresql_copy import decoded, encoded
 from catena.graphs.url import PASSWORD_VARIABLE
@@ -139,10 +140,9 @@ def test_a_wrong_password(postgresql_url: str, monkeypatch: pytest.MonkeyPatch, 
         url = url.replace(f"{USER}@", f"{USER}:wrong-pass@")
     else:
         monkeypatch.setenv(PASSWORD_VARIABLE, variable)
-    begun = time.monotonic()
+    monkeypatch.setattr(Pauses, "wait", lambda self: pytest.fail("it waits for a server that has answered"))
     with pytest.raises(StoreError, match=f"password.* set the environment variable {PASSWORD_VARIABLE}") as caught:
         open_store(url)
-    assert time.monotonic() - begun < 3  # at once, not after the patience for servers that are away
     assert "wrong-pass" not in str(caught.value)
     assert caught.value.__suppress_context__
 
@@ -170,7 +170,7 @@ def test_a_missing_server(free_port: int) -> None:
     begun = time.monotonic()
     with pytest.raises(StoreError, match=rf"no connection to 127.0.0.1:{free_port} for 0 s.*check host and port"):
         PostgreSQLStore(f"postgresql://me@127.0.0.1:{free_port}/graphs", patience_s=0.2)
-    assert 0.2 <= time.monotonic() - begun < 5
+    assert time.monotonic() - begun >= 0.2
 
 
 @pytest.fixture
