@@ -97,6 +97,9 @@ class VolumeConfig(Config):
     labels: Path_ | None = Field(None, description="ground truth, one id per neuron, 0 = unlabelled")
     labels_mask: Path_ | None = Field(None, description="non-zero where `labels` are ground truth")
     background_labelled: bool = Field(False, description="label 0 is ground truth too (not merely unlabelled)")
+    other_labels: dict[Name, Path_] = Field(
+        default_factory=dict, description="ground truth of other objects, by name (mitochondria); 0 = none of them"
+    )
     voxel_size_nm: tuple[Any, Any, Any] | None = Field(None, description="for data that do not carry one")
     mask: Path_ | None = Field(
         None,
