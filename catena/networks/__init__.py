@@ -10,22 +10,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from catena.networks.config import NetworkConfig, UNetConfig, architecture_differences
+from catena.networks.losses import LOSSES, Loss, LossTerm, total_loss, weighted_mse
 from catena.networks.shapes import UNetShapes
 from catena.networks.voxel_size import unet_for_voxel_size
 
 if TYPE_CHECKING:
-    from catena.networks.loss import weighted_mse
     from catena.networks.network import Network, build_network
 
-_LAZY = {"Network": "network", "build_network": "network", "weighted_mse": "loss"}
+_LAZY = {"Network": "network", "build_network": "network"}
 
 __all__ = [
+    "LOSSES",
+    "Loss",
+    "LossTerm",
     "Network",
     "NetworkConfig",
     "UNetConfig",
     "UNetShapes",
     "architecture_differences",
     "build_network",
+    "total_loss",
     "unet_for_voxel_size",
     "weighted_mse",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from catena.errors import ConfigError, StageError
 from catena.interruption import Interruption
-from catena.networks import Network, NetworkConfig, build_network, weighted_mse
+from catena.networks import Loss, Network, NetworkConfig, build_network, total_loss
 from catena.networks.config import architecture_differences
+from catena.networks.losses import DEFAULT_LOSS, Offsets
 from catena.training.checkpoints import Checkpoints
 from catena.training.config import TrainConfig, TrainExecution
 from catena.training.dataset import Batch, CropDataset, OpenCrops, batches, dead_workers_explained
@@ -66,6 +67,8 @@ def train(
     folder: str | Path,
     config: TrainConfig | None = None,
     *,
+    losses: Mapping[str, Sequence[Loss]] | None = None,
+    offsets: Mapping[str, Offsets] | None = None,
     seed: int = 0,
     execution: TrainExecution | None = None,
     validate: Validate | None = None,
@@ -86,6 +89,10 @@ def train(
         Opens the data in whichever process prepares crops.
     folder
         Receives ``checkpoints/``, ``tensorboard/`` and ``losses.csv``.
+    losses
+        Per head the terms of its loss. Default, also for heads that are not named: mean squared error.
+    offsets
+        Per head of affinities their offsets, for losses that need them.
     validate
         Called every ``config.validation_interval`` iterations, and at the end.
     user_config
@@ -94,13 +101,15 @@ def train(
     Raises
     ------
     ConfigError
-        If the folder's checkpoint is of another architecture.
+        If the folder's checkpoint is of another architecture, or a loss is for a head that is not there or
+        lacks its offsets.
     StageError
         If the loss is not finite, or a data worker died.
     KeyboardInterrupt
         After Ctrl-C or SIGTERM, once a checkpoint is written.
     """
     config, execution = config or TrainConfig(), execution or TrainExecution()
+    terms, offsets = loss_terms(network_config, losses or {}, offsets or {}), offsets or {}
     run = _Run.open(network_config, Path(folder), config, seed, execution, dict(user_config or {}))
     if run.iteration >= config.iterations:
         return run.result()
@@ -117,15 +126,18 @@ def train(
             learning_rate = run.set_learning_rate(config.learning_rate_at(run.iteration))
             batch = batch.to(run.device)
             predictions = run.forward(batch.raw)
-            losses = {
-                head: weighted_mse(predictions[head], batch.targets[head], batch.weights[head]) for head in predictions
+            lost = {
+                head: total_loss(
+                    terms[head], predictions[head], batch.targets[head], batch.weights[head], offsets.get(head)
+                )
+                for head in terms
             }
-            loss = torch.stack(list(losses.values())).sum()
-            run.check_finite(loss, losses)
+            loss = torch.stack(list(lost.values())).sum()
+            run.check_finite(loss, lost)
             run.step(loss)
             run.iteration += 1
 
-            log.losses(run.iteration, learning_rate, loss.item(), {head: each.item() for head, each in losses.items()})
+            log.losses(run.iteration, learning_rate, loss.item(), {head: each.item() for head, each in lost.items()})
             if progress:
                 progress(run.iteration, config.iterations, run.describe(loss.item()))
             if run.iteration % execution.images_every == 0:
@@ -147,6 +159,34 @@ def train(
             "a checkpoint is written, and the next run goes on from it"
         )
     return run.result()
+
+
+def loss_terms(
+    network_config: NetworkConfig, losses: Mapping[str, Sequence[Loss]], offsets: Mapping[str, Offsets]
+) -> dict[str, Sequence[Loss]]:
+    """Return the terms of every head's loss, the default where none is given.
+
+    Raises
+    ------
+    ConfigError
+        If a head is not there, has no term, or lacks offsets that a term needs.
+    """
+    heads = network_config.heads
+    unknown = [head for head in losses if head not in heads]
+    if unknown:
+        raise ConfigError(f"losses are given for {unknown}, but the heads that are trained are {sorted(heads)}")
+    terms = {head: losses.get(head, DEFAULT_LOSS) for head in heads}
+    for head, each in terms.items():
+        if not each:
+            raise ConfigError(f"the head {head} has no loss; name at least one, or leave it out for the default")
+        found = len(offsets.get(head, ()))
+        needing = [type(term).model_fields["type"].default for term in each if term.needs_offsets]
+        if needing and found != heads[head]:
+            raise ConfigError(
+                f"the loss {needing[0]} of the head {head} needs the offset of each of its {heads[head]} channels, "
+                f"found {found}; it is for affinities"
+            )
+    return terms
 
 
 @dataclass
