@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from catena.config import Config
 from catena.errors import ConfigError
+from catena.nodes.extra_config import ExtraConfig
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -73,13 +74,62 @@ class DefectConfig(Config):
     low_contrast_probability: Probability = 0.0
     low_contrast_scale: Probability = 0.5
     artefact_probability: Probability = Field(0.0, description="A dark or bright fold or stain covers a part of it.")
+    partly_missing_probability: Probability = Field(0.0, description="It is black beyond a random straight line.")
 
     @model_validator(mode="after")
     def _probabilities_fit(self) -> Self:
-        total = self.missing_probability + self.low_contrast_probability + self.artefact_probability
+        total = sum(getattr(self, name) for name in type(self).model_fields if name.endswith("_probability"))
         if total > 1:
             raise ValueError(f"the probabilities of a section's defects add up to {total}, more than 1")
         return self
+
+
+class MotionBlurConfig(Config):
+    """A stage that moved while a section was imaged."""
+
+    probability: Probability = Field(0.1, description="Fraction of the crops in which it happened.")
+    max_sections: int = Field(2, ge=1, description="Most consecutive sections that are blurred.")
+    max_length: int = Field(11, ge=2, description="Longest path of the motion in plane, voxels.")
+
+
+class CutBlurConfig(Config):
+    """A box in which the image has a lower resolution in plane (CutBlur)."""
+
+    probability: Probability = Field(0.1, description="Fraction of the crops with such a box.")
+    max_fraction: Annotated[float, Field(gt=0, le=1)] = Field(0.25, description="Longest edge, of the crop's edge.")
+    max_factor: int = Field(8, ge=2, description="Largest factor by which the resolution is lower.")
+
+
+class CutNoiseConfig(Config):
+    """A box with uniform noise; values refer to raw scaled to [0, 1]."""
+
+    probability: Probability = Field(0.1, description="Fraction of the crops with such a box.")
+    max_fraction: Annotated[float, Field(gt=0, le=1)] = Field(0.25, description="Longest edge, of the crop's edge.")
+    amplitude: NonNegative = Field(0.2, description="Largest deviation.")
+
+
+class StripesConfig(Config):
+    """Straight stripes, as knives and ion beams leave them; values refer to raw scaled to [0, 1]."""
+
+    probability: Probability = Field(0.1, description="Fraction of the crops with stripes.")
+    max_stripes: int = Field(8, ge=1, description="Most stripes of a crop.")
+    max_width: NonNegative = Field(3.0, description="Largest width, voxels.")
+    max_amplitude: NonNegative = Field(0.3, description="Largest change of brightness.")
+    through_sections: bool = Field(
+        True, description="Stripes go through all sections, as curtains of an ion beam do; else each lies in one."
+    )
+
+
+class CopyPasteConfig(Config):
+    """Objects of a crop, copied to another place of it in image and labels together."""
+
+    probability: Probability = Field(0.2, description="Fraction of the crops to which objects are added.")
+    max_objects: int = Field(2, ge=1, description="Most objects that are copied.")
+    min_voxels: int = Field(200, ge=1, description="Smaller objects are not copied.")
+    max_fraction: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.2, description="Larger objects, as a fraction of the crop's voxels, are not copied."
+    )
+    mirror: bool = Field(True, description="The copy may be mirrored, along the axes of `augment.mirror`.")
 
 
 class AugmentConfig(Config):
@@ -96,6 +146,16 @@ class AugmentConfig(Config):
     intensity: IntensityConfig | None = None
     noise: NoiseConfig | None = None
     defects: DefectConfig | None = None
+    motion_blur: MotionBlurConfig | None = Field(None, description="Off unless given.")
+    cut_blur: CutBlurConfig | None = Field(None, description="Off unless given.")
+    cut_noise: CutNoiseConfig | None = Field(None, description="Off unless given.")
+    stripes: StripesConfig | None = Field(None, description="Off unless given.")
+    copy_paste: CopyPasteConfig | None = Field(None, description="Off unless given.")
+    extra: tuple[ExtraConfig, ...] = Field(
+        (),
+        description="Augmentations of other packages, applied in order after all others: names such as "
+        "`kornia.augmentation.RandomMotionBlur3D`, each with its arguments.",
+    )
 
     def resolved(self, voxel_size: Coordinate) -> AugmentConfig:
         """Return this configuration with every part that was not given chosen for `voxel_size`.

@@ -2,39 +2,34 @@
 
 from __future__ import annotations
 
-import gunpowder as gp
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import zoom
 
 from catena.nodes.augment_config import DefectConfig
+from catena.nodes.image_augment import ImageAugment
 
 _BLACK = np.float32(-1)
 
 
-class DefectAugment(gp.BatchFilter):
-    """Blacken, fade or stain random sections of `raw` (float32 in [-1, 1])."""
+class DefectAugment(ImageAugment[DefectConfig]):
+    """Blacken, fade or stain random sections of `raw` (float32 in [-1, 1]), wholly or in part."""
 
-    def __init__(self, raw: gp.ArrayKey, config: DefectConfig):
-        self.raw = raw
-        self.config = config
-
-    def setup(self) -> None:
-        """Announce that only the image changes."""
-        self.enable_autoskip()
-        self.updates(self.raw, self.spec[self.raw])
-
-    def process(self, batch: gp.Batch, request: gp.BatchRequest) -> None:
-        """Augment the image in place of the one that came."""
-        rng = np.random.default_rng(request.random_seed)
-        batch[self.raw].data = spoil_sections(rng, batch[self.raw].data, self.config)
+    def change(self, rng: np.random.Generator, raw: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the augmented image."""
+        return spoil_sections(rng, raw, self.config)
 
 
 def spoil_sections(rng: np.random.Generator, raw: NDArray[np.float32], config: DefectConfig) -> NDArray[np.float32]:
     """Return `raw` ``(z, y, x)`` with each section missing, faded, stained or (mostly) as it was."""
-    bounds = np.cumsum([config.missing_probability, config.low_contrast_probability, config.artefact_probability])
-    fates = np.searchsorted(bounds, rng.random(len(raw)), side="right")
-    if (fates == len(bounds)).all():
+    probabilities = (
+        config.missing_probability,
+        config.low_contrast_probability,
+        config.artefact_probability,
+        config.partly_missing_probability,
+    )
+    fates = np.searchsorted(np.cumsum(probabilities), rng.random(len(raw)), side="right")
+    if (fates == len(probabilities)).all():
         return raw
     spoiled = raw.copy()
     for section, fate in enumerate(fates):
@@ -44,6 +39,8 @@ def spoil_sections(rng: np.random.Generator, raw: NDArray[np.float32], config: D
             spoiled[section] = fade(raw[section], config.low_contrast_scale)
         elif fate == 2:
             spoiled[section] = stain(rng, raw[section])
+        elif fate == 3:
+            spoiled[section] = cut_off(rng, raw[section])
     return spoiled
 
 
@@ -63,3 +60,12 @@ def stain(rng: np.random.Generator, section: NDArray[np.float32]) -> NDArray[np.
     colour = np.float32(rng.choice((-1.0, 0.8)))
     blended: NDArray[np.float32] = section * (1 - alpha) + colour * alpha
     return blended
+
+
+def cut_off(rng: np.random.Generator, section: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Blacken all of the section on one side of a random straight line through it."""
+    height, width = section.shape
+    angle, (y, x) = rng.uniform(0, 2 * np.pi), rng.uniform(0.2, 0.8, 2) * (height, width)
+    rows, columns = np.ogrid[:height, :width]
+    beyond = (rows - y) * np.sin(angle) + (columns - x) * np.cos(angle) > 0
+    return np.where(beyond, _BLACK, section)

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import gunpowder as gp
 import numpy as np
 from numpy.typing import NDArray
 
 from catena.nodes.augment_config import IntensityConfig
+from catena.nodes.image_augment import ImageAugment
 
 
-class IntensityAugment(gp.BatchFilter):
+class IntensityAugment(ImageAugment[IntensityConfig]):
     """Scale and shift the intensities of `raw` (float32 in [-1, 1]), as a whole or per section."""
 
-    def __init__(self, raw: gp.ArrayKey, config: IntensityConfig):
-        self.raw = raw
-        self.config = config
-
-    def setup(self) -> None:
-        """Announce that only the image changes."""
-        self.enable_autoskip()
-        self.updates(self.raw, self.spec[self.raw])
-
-    def process(self, batch: gp.Batch, request: gp.BatchRequest) -> None:
-        """Augment the image in place of the one that came."""
-        rng = np.random.default_rng(request.random_seed)
-        batch[self.raw].data = scale_and_shift(rng, batch[self.raw].data, self.config)
+    def change(self, rng: np.random.Generator, raw: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the augmented image."""
+        return scale_and_shift(rng, raw, self.config)
 
 
 def scale_and_shift(rng: np.random.Generator, raw: NDArray[np.float32], config: IntensityConfig) -> NDArray[np.float32]:

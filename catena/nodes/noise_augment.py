@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import gunpowder as gp
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from catena.nodes.augment_config import NoiseConfig
+from catena.nodes.image_augment import ImageAugment
 
 
-class NoiseAugment(gp.BatchFilter):
+class NoiseAugment(ImageAugment[NoiseConfig]):
     """Blur `raw` (float32 in [-1, 1]) in plane and add Gaussian noise, each with its own probability."""
 
-    def __init__(self, raw: gp.ArrayKey, config: NoiseConfig):
-        self.raw = raw
-        self.config = config
-
-    def setup(self) -> None:
-        """Announce that only the image changes."""
-        self.enable_autoskip()
-        self.updates(self.raw, self.spec[self.raw])
-
-    def process(self, batch: gp.Batch, request: gp.BatchRequest) -> None:
-        """Augment the image in place of the one that came."""
-        rng = np.random.default_rng(request.random_seed)
-        batch[self.raw].data = blur_and_noise(rng, batch[self.raw].data, self.config)
+    def change(self, rng: np.random.Generator, raw: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the augmented image."""
+        return blur_and_noise(rng, raw, self.config)
 
 
 def blur_and_noise(rng: np.random.Generator, raw: NDArray[np.float32], config: NoiseConfig) -> NDArray[np.float32]:
