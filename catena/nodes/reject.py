@@ -28,7 +28,7 @@ class RejectUnlabelled(gp.BatchFilter):
     Raises
     ------
     DataError
-        If no crop of `max_tries` had enough labelled voxels.
+        If no crop of `max_tries` had enough labelled voxels; it says how many were, on average and at best.
     """
 
     def __init__(self, labelled: gp.ArrayKey, min_fraction: float, name: str, max_tries: int = 200):
@@ -39,16 +39,16 @@ class RejectUnlabelled(gp.BatchFilter):
 
     def provide(self, request: gp.BatchRequest) -> gp.Batch:
         """Return the first crop that has enough labelled voxels."""
-        best = 0.0
+        fractions = []
         for seed in np.random.SeedSequence(request.random_seed).generate_state(self.max_tries):
             batch = self.get_upstream_provider().request_batch(reseeded(request, int(seed)))
             fraction = np.count_nonzero(batch[self.labelled].data) / batch[self.labelled].data.size
             if fraction >= self.min_fraction:
                 return batch
-            best = max(best, fraction)
+            fractions.append(fraction)
         raise DataError(
             f"{self.volume}: {self.max_tries} crops tried, none with at least {self.min_fraction:.0%} of its voxels "
-            f"labelled (best: {best:.1%}); lower train.min_labelled, shrink the crop, or restrict the training region "
+            f"labelled ({np.mean(fractions):.1%} on average, {max(fractions):.1%} at best); lower train.min_labelled, shrink the crop, or restrict the training region "
             "to where there are labels"
         )
 
