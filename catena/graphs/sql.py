@@ -119,6 +119,7 @@ class SQLStore(GraphStore):
                 self._drop(there)
             elif new == EDGES_VIEW:
                 self._withdraw()
+            found.index_blocks(self._session)
             self._session.execute(f'ALTER TABLE "{old}" RENAME TO "{new}"')
             self._session.execute("UPDATE catena_tables SET name = ? WHERE serial = ?", (new, found.serial))
             presented = self._get_metadata(PRESENTED, None)
@@ -160,12 +161,17 @@ class SQLStore(GraphStore):
             arrays = known.schema.checked(columns, table)
             length = len(next(iter(arrays.values())))
             # noted first: whoever writes the same block waits here, and then sees the other's rows
-            self._session.execute(
-                "INSERT INTO catena_blocks (serial, block, rows) VALUES (?, ?, ?) "
-                "ON CONFLICT (serial, block) DO UPDATE SET rows = excluded.rows",
+            first = self._session.execute(
+                "INSERT INTO catena_blocks (serial, block, rows) VALUES (?, ?, ?) ON CONFLICT DO NOTHING RETURNING 1",
                 (known.serial, block, length),
             )
-            self._session.execute(f'DELETE FROM "{table}" WHERE block = ?', (block,))
+            if not first:
+                place = (known.serial, block)
+                self._session.execute(
+                    "UPDATE catena_blocks SET rows = ? WHERE serial = ? AND block = ?", (length, *place)
+                )
+                known.index_blocks(self._session)
+                self._session.execute(f'DELETE FROM "{table}" WHERE block = ?', (block,))
             known.insert(self._session, arrays | {BLOCK: np.full(length, block, dtype=np.int64)})
 
         self._atomically(f"writing block {block} to table {table!r}", work)

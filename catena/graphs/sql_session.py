@@ -27,6 +27,10 @@ class SQLSession(ABC):
     """Type of bytes."""
     wanted: ClassVar[str]
     """Condition that a row's block is among those of :meth:`listed`."""
+    indexes_late: ClassVar[bool] = False
+    """Whether the index on the block is left until blocks are looked for or the table gets its final name."""
+    writable: bool = True
+    """Whether the connection may change anything."""
     shared_lock: ClassVar[str] = ""
     """Put behind a SELECT from the catalogue, keeps the table from being replaced, renamed or dropped."""
     exclusive_lock: ClassVar[str] = ""

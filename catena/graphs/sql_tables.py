@@ -37,6 +37,10 @@ class Table(ABC):
         """Add rows; `arrays` has the column `block`."""
 
     @abstractmethod
+    def index_blocks(self, session: SQLSession) -> None:
+        """See to it, as far as the connection may, that a block's rows are found without looking at all others."""
+
+    @abstractmethod
     def piece(
         self, session: SQLSession, names: Sequence[str], blocks: Sequence[int] | None, rows: int, after: Place | None
     ) -> tuple[dict[str, NDArray[Any]] | None, Place | None]:
@@ -60,10 +64,10 @@ class Table(ABC):
 
 
 class RowTable(Table):
-    """``NAME(columns…, block)`` with the key as primary key and an index on the block."""
+    """``NAME(columns…, block)`` with the key as primary key, and an index on the block."""
 
     def create(self, session: SQLSession) -> None:
-        """Make the table and its index."""
+        """Make the table, and its index unless that is to come later."""
         dtypes = {name: self.schema.dtype(name) for name in (*self.schema.columns, BLOCK)}
         columns = [f'"{name}" {session.column_type(dtype)} NOT NULL' for name, dtype in dtypes.items()]
         columns += session.derived_columns(self.schema)
@@ -71,8 +75,17 @@ class RowTable(Table):
             f'CREATE TABLE "{self.name}" ({", ".join(columns)}, PRIMARY KEY ({quoted(self.schema.key)}))'
             f"{session.table_options(self.schema.key)}"
         )
+        if not session.indexes_late:
+            self._make_index(session)
+
+    def index_blocks(self, session: SQLSession) -> None:
+        """Make the index on the block if it was left for later."""
+        if session.indexes_late and session.writable:
+            self._make_index(session)
+
+    def _make_index(self, session: SQLSession) -> None:
         # named by the serial: an index keeps its name when the table is renamed
-        session.execute(f'CREATE INDEX catena_block_{self.serial} ON "{self.name}" (block)')
+        session.execute(f'CREATE INDEX IF NOT EXISTS catena_block_{self.serial} ON "{self.name}" (block)')
 
     def insert(self, session: SQLSession, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Add rows; `arrays` has the column `block`."""
@@ -82,6 +95,8 @@ class RowTable(Table):
         self, session: SQLSession, names: Sequence[str], blocks: Sequence[int] | None, rows: int, after: Place | None
     ) -> tuple[dict[str, NDArray[Any]] | None, Place | None]:
         """Return the next `rows` rows in the order of the key."""
+        if blocks is not None and after is None:
+            self.index_blocks(session)
         key = self.schema.key
         asked = tuple(dict.fromkeys((*names, *key)))  # each once; the key tells where to go on
         where, values = self._where(session, blocks, {f"({quoted(key)}) >": after})
@@ -108,6 +123,9 @@ class ArrayTable(Table):
         session.execute(
             f'CREATE TABLE "{self.name}" ({integers}{columns}PRIMARY KEY (block, part)){session.table_options(())}'
         )
+
+    def index_blocks(self, session: SQLSession) -> None:
+        """Do nothing: the primary key begins with the block."""
 
     def insert(self, session: SQLSession, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Add rows, each block's behind what it already has."""

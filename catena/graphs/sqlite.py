@@ -29,7 +29,8 @@ class SQLiteStore(SQLStore):
 
     The database is in WAL mode: readers never wait, writers queue for up to `patience_s` seconds.
     What has committed survives the death of any process, not the crash of the whole machine. Rows lie as
-    ``TABLE(columns…, block)`` with the key as primary key.
+    ``TABLE(columns…, block)`` with the key as primary key; the index by which rows are found by their
+    block is made when such rows are first looked for or replaced, or when the table is renamed.
 
     Parameters
     ----------
@@ -59,7 +60,8 @@ class SQLiteStore(SQLStore):
             raise StoreError(f"no graph store at {self.path}; run the stage that writes it, or correct the path")
         with explained(self.path, "opening"):
             connection = sqlite3.connect(_uri(self.path, mode), uri=True, timeout=patience_s, isolation_level=None)
-            self._session = SQLiteSession(connection, self.path.with_name(f"{self.path.stem}-meta.json"))
+            description = self.path.with_name(f"{self.path.stem}-meta.json")
+            self._session = SQLiteSession(connection, description, writable=mode == "a")
             try:
                 self._prepare(connection, mode, patience_s)
             except sqlite3.Error:

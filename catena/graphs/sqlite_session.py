@@ -29,6 +29,8 @@ class SQLiteSession(SQLSession):
         In autocommit mode (``isolation_level=None``).
     description
         File that describes the graph to other programs.
+    writable
+        Whether it may change anything.
     """
 
     catalogue: ClassVar[tuple[str, ...]] = (
@@ -41,9 +43,12 @@ class SQLiteSession(SQLSession):
     integer: ClassVar[str] = "INTEGER"
     blob: ClassVar[str] = "BLOB"
     wanted: ClassVar[str] = "block IN (SELECT value FROM json_each(?))"
+    # kept up to date row by row the index costs as much as the rows themselves, made at once half of that
+    indexes_late: ClassVar[bool] = True
 
-    def __init__(self, connection: sqlite3.Connection, description: Path) -> None:
+    def __init__(self, connection: sqlite3.Connection, description: Path, writable: bool = True) -> None:
         self.connection = connection
+        self.writable = writable
         self.description = description
 
     def execute(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:

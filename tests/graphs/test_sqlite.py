@@ -172,3 +172,30 @@ def test_sqlite_does_not_span_hosts(tmp_path: Path) -> None:
         require_reach("sqlite:///rag.sqlite", spans_hosts=True)
     require_reach(sqlite_url(tmp_path / "rag.sqlite"), spans_hosts=False)
     require_reach("postgresql://me@host/db", spans_hosts=True)
+
+
+def _indexes(path: Path) -> list[str]:
+    with sqlite3.connect(path) as connection:
+        return [
+            name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE name LIKE 'catena_block%'")
+        ]
+
+
+@pytest.mark.parametrize("need", ["rewrite", "read", "rename"])
+def test_the_index_on_the_block_is_made_when_it_is_needed(tmp_path: Path, need: str) -> None:
+    path = tmp_path / "rag.sqlite"
+    with SQLiteStore(path) as store:
+        store.create("edges", EDGES)
+        for block in range(3):
+            store.write_block("edges", block, edges((block, 9, 0.5)))
+        assert store.read("edges")["u"].tolist() == [0, 1, 2]
+        assert _indexes(path) == []
+        with SQLiteStore(path, "r") as reader:  # it cannot make one, and does without
+            assert reader.read("edges", blocks=[1])["u"].tolist() == [1]
+        if need == "rewrite":
+            store.write_block("edges", 1, edges((7, 9, 0.5)))
+        elif need == "read":
+            store.read("edges", blocks=[1])
+        else:
+            store.rename("edges", "final")
+        assert _indexes(path) == ["catena_block_1"]
