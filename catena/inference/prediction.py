@@ -154,8 +154,9 @@ class Predictor:
     def _bytes_per_voxel(self) -> int:
         """Bound the peak of memory per input voxel: features joined and convolved at full resolution."""
         unet = self.network.config.unet
-        joined = unet.feature_maps + unet.feature_maps_at(1 if unet.upsampling == "nearest" and unet.levels else 0)
-        return (2 * joined + unet.feature_maps) * (4 if self.precision == "float32" else 2)
+        maps = unet.feature_maps_at(0)
+        joined = maps + unet.feature_maps_at(1 if unet.upsampling == "nearest" and unet.levels else 0)
+        return (2 * joined + (2 if unet.residual else 1) * maps) * (4 if self.precision == "float32" else 2)
 
     def _heads(self, heads: Sequence[str] | None) -> list[str]:
         known = self.network.config.heads

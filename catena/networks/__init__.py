@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from catena.networks.config import NetworkConfig, UNetConfig, architecture_differences
 from catena.networks.losses import LOSSES, Loss, LossTerm, total_loss, weighted_mse
+from catena.networks.rsunet import RSUNET
 from catena.networks.shapes import UNetShapes
 from catena.networks.voxel_size import unet_for_voxel_size
 
@@ -21,6 +22,7 @@ _LAZY = {"Network": "network", "build_network": "network"}
 
 __all__ = [
     "LOSSES",
+    "RSUNET",
     "Loss",
     "LossTerm",
     "Network",

@@ -19,13 +19,17 @@ ConvolutionPass = tuple[PerAxis, ...]
 class UNetConfig(Config):
     """A U-Net; levels count from the full resolution (0) down to the bottleneck.
 
-    Upsampling is by voxel repetition or by a learned kernel of exactly the downsampling factor. Both
-    keep the network exactly equivariant to shifts by the product of its factors; trilinear
-    upsampling, which mixes values across a patch's border, would not, and is not offered.
+    Upsampling is by voxel repetition, by a learned kernel of exactly the downsampling factor, or by
+    linear interpolation without the voxels for which it would need a neighbour beyond the border. All
+    keep the network exactly equivariant to shifts by the product of its factors.
     """
 
-    feature_maps: Positive = Field(12, description="Feature maps at full resolution.")
-    growth: float = Field(5, ge=1, description="Each level below has this many times the feature maps.")
+    feature_maps: Positive | tuple[Positive, ...] = Field(
+        12, description="Feature maps at full resolution, or at every level, bottleneck last."
+    )
+    growth: float = Field(
+        5, ge=1, description="Each level below has this many times the feature maps, unless they are given per level."
+    )
     downsampling: tuple[PerAxis, ...] = Field(
         ((2, 2, 2), (2, 2, 2)), description="Downsampling factors [z, y, x] between each level and the next."
     )
@@ -43,11 +47,19 @@ class UNetConfig(Config):
         "with zeros, so that output and input have one shape. Prediction never pads, whichever was trained.",
     )
     activation: Literal["relu", "leaky_relu", "elu", "silu"] = "relu"
-    upsampling: Literal["nearest", "projected", "transposed"] = Field(
+    residual: bool = Field(False, description="Add the input of every level's convolutions to their output.")
+    pre_activation: bool = Field(
+        False, description="Normalisation and activation come before a convolution instead of after it."
+    )
+    skip: Literal["concatenate", "add"] = Field(
+        "concatenate", description="How features of the way down join those of the way up."
+    )
+    upsampling: Literal["nearest", "projected", "transposed", "linear"] = Field(
         "nearest",
         description="'nearest' repeats voxels (published as constant upsampling); 'projected' first brings the "
         "feature maps down to those of the level above with a 1x1x1 convolution, much cheaper; 'transposed' learns "
-        "a transposed convolution.",
+        "a transposed convolution; 'linear' interpolates after such a 1x1x1 convolution, and loses the voxels beyond "
+        "the outermost centres.",
     )
     normalisation: Literal["none", "batch", "group"] = Field(
         "none",
@@ -82,6 +94,8 @@ class UNetConfig(Config):
 
     def feature_maps_at(self, level: int) -> int:
         """Return the number of feature maps at `level`."""
+        if isinstance(self.feature_maps, tuple):
+            return self.feature_maps[level]
         return round(self.feature_maps * self.growth**level)
 
     @model_validator(mode="after")
@@ -98,6 +112,16 @@ class UNetConfig(Config):
                 raise ValueError(
                     f"every level needs at least one convolution, and kernels must be odd; found {kernels}"
                 )
+        if isinstance(self.feature_maps, tuple) and len(self.feature_maps) != self.levels + 1:
+            raise ValueError(
+                f"feature_maps names {len(self.feature_maps)} levels; {self.levels} downsampling steps need "
+                f"{self.levels + 1} (the bottleneck counts)"
+            )
+        if self.skip == "add" and self.upsampling == "nearest" and self.levels:
+            raise ValueError(
+                "skip: add needs as many feature maps from below as there are above; with upsampling: nearest there "
+                "are those of the level below: use projected, transposed or linear"
+            )
         if self.equivariant_crop and self.padding == "same":
             raise ValueError("equivariant_crop needs padding: valid; with 'same' there is nothing to crop")
         return self

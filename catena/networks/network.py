@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from catena.errors import ConfigError, GeometryError
 from catena.networks.config import NetworkConfig
 from catena.networks.shapes import UNetShapes
-from catena.networks.unet import build_level
+from catena.networks.unet import build_end, build_level
 
 
 class Network(nn.Module):
@@ -28,7 +28,8 @@ class Network(nn.Module):
         self.config = config
         self.shapes = UNetShapes(config.unet)
         self.unet = build_level(config.unet, 0, config.in_channels)
-        maps = config.unet.feature_maps
+        self.end = build_end(config.unet)
+        maps = config.unet.feature_maps_at(0)
         self.heads = nn.ModuleDict({name: nn.Conv3d(maps, channels, 1) for name, channels in config.heads.items()})
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
@@ -55,7 +56,7 @@ class Network(nn.Module):
                 f"the network takes (batch, {self.config.in_channels}, z, y, x); found the shape {tuple(x.shape)}"
             )
         self.shapes.check_input_shape(Coordinate(x.shape[2:]))
-        features, _ = self.unet(x)
+        features = self.end(self.unet(x)[0])
         # The sigmoid is taken in float32 also under autocast: near 1, bfloat16 has steps of 1/256.
         return {name: torch.sigmoid(head(features).float()) for name, head in self.heads.items()}
 

@@ -19,9 +19,10 @@ from catena.networks.config import ConvolutionPass, UNetConfig
 
 @dataclass(frozen=True)
 class _Axis:
-    """A U-Net seen along one axis: voxels lost per convolution pass, and factors between levels."""
+    """A U-Net seen along one axis: factors between levels, voxels lost by upsampling and per convolution pass."""
 
     factors: tuple[int, ...]
+    trimmed: tuple[int, ...]
     lost_down: tuple[int, ...]
     lost_up: tuple[int, ...]
     same: bool
@@ -45,7 +46,8 @@ class _Axis:
         below = self._level(level + 1, size // factor) if size % factor == 0 else None
         if below is None:
             return None
-        size, begin = below[0] * factor, begin + below[1] * factor
+        trimmed = self.trimmed[level]
+        size, begin = below[0] * factor - trimmed, begin + below[1] * factor + trimmed // 2
         if self.crop:
             cropped = equivariant_size(size, lost, prod(self.factors[level:]))
             size, begin = cropped, begin + (size - cropped) // 2
@@ -69,6 +71,8 @@ class _Axis:
         strides = [prod(self.factors[:level]) for level in range(len(self.factors) + 1)]
         lost = sum(n * stride for n, stride in zip(self.lost_down, strides, strict=True))
         lost += sum(n * stride for n, stride in zip(self.lost_up, strides, strict=False))
+        # Interpolation looks one voxel of the level below further.
+        lost += 2 * sum(stride for n, stride in zip(self.trimmed, strides[1:], strict=True) if n)
         return lost // 2 + self.step - 1
 
 
@@ -80,6 +84,11 @@ def equivariant_size(size: int, lost: int, factor: int) -> int:
 def lost_vox(kernels: ConvolutionPass, axis: int) -> int:
     """Return the voxels that a pass of valid convolutions loses along `axis`, both sides together."""
     return sum(kernel[axis] - 1 for kernel in kernels)
+
+
+def trimmed_vox(config: UNetConfig, factor: int) -> int:
+    """Return the voxels that upsampling by `factor` leaves out, both sides together."""
+    return 2 * (factor // 2) if config.upsampling == "linear" and config.padding == "valid" else 0
 
 
 class UNetShapes:
@@ -99,6 +108,7 @@ class UNetShapes:
         self._axes = [
             _Axis(
                 factors=tuple(factor[axis] for factor in config.downsampling),
+                trimmed=tuple(trimmed_vox(config, factor[axis]) for factor in config.downsampling),
                 lost_down=tuple(lost_vox(kernels, axis) for kernels in config.passes_down),
                 lost_up=tuple(lost_vox(kernels, axis) for kernels in config.passes_up),
                 same=config.padding == "same",

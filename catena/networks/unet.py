@@ -1,53 +1,18 @@
-"""The U-Net itself."""
+"""The levels of a U-Net, one inside the other."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from math import gcd, prod
+from math import prod
 
 import torch
 from torch import Tensor, nn
 
-from catena.networks.config import ConvolutionPass, UNetConfig
-from catena.networks.shapes import equivariant_size, lost_vox
-
-_ACTIVATIONS: dict[str, Callable[..., nn.Module]] = {
-    "relu": nn.ReLU,
-    "leaky_relu": nn.LeakyReLU,
-    "elu": nn.ELU,
-    "silu": nn.SiLU,
-}
+from catena.networks.blocks import activation, build_block, normalisation, window
+from catena.networks.config import UNetConfig
+from catena.networks.shapes import equivariant_size, trimmed_vox
+from catena.networks.upsampling import build_upsampling
 
 Begin = tuple[int, int, int]
-
-
-class ConvolutionBlock(nn.Sequential):
-    """Convolutions of one level, each followed by normalisation and activation."""
-
-    def __init__(self, in_channels: int, out_channels: int, kernels: ConvolutionPass, config: UNetConfig) -> None:
-        layers: list[nn.Module] = []
-        for kernel in kernels:
-            convolution = nn.Conv3d(in_channels, out_channels, kernel, padding=config.padding)
-            nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
-            if convolution.bias is not None:
-                nn.init.zeros_(convolution.bias)
-            layers += [convolution, *_normalisation(config, out_channels), _activation(config)]
-            in_channels = out_channels
-        super().__init__(*layers)
-        same = config.padding == "same"
-        self.lost_vox = tuple(0 if same else lost_vox(kernels, axis) for axis in range(3))
-
-
-def _activation(config: UNetConfig) -> nn.Module:
-    return _ACTIVATIONS[config.activation](inplace=True)
-
-
-def _normalisation(config: UNetConfig, channels: int) -> list[nn.Module]:
-    if config.normalisation == "batch":
-        return [nn.BatchNorm3d(channels)]
-    if config.normalisation == "group":
-        return [nn.GroupNorm(gcd(channels, 8), channels)]
-    return []
 
 
 class Level(nn.Module):
@@ -59,11 +24,13 @@ class Level(nn.Module):
         self.factor = config.downsampling[level]
         self.crop_factor = tuple(prod(each) for each in zip(*config.downsampling[level:], strict=True))
         self.equivariant_crop = config.equivariant_crop
-        self.down = ConvolutionBlock(in_channels, maps, config.passes_down[level], config)
+        self.trimmed = tuple(trimmed_vox(config, factor) for factor in self.factor)
+        self.adds = config.skip == "add"
+        self.down = build_block(in_channels, maps, config.passes_down[level], config, bare_begin=level == 0)
         self.pool = nn.MaxPool3d(self.factor)
         self.below: Level | Bottleneck = build_level(config, level + 1, maps)
-        self.upsample, up_maps = _upsampling(config, below_maps, maps, self.factor)
-        self.up = ConvolutionBlock(maps + up_maps, maps, config.passes_up[level], config)
+        self.upsample, up_maps = build_upsampling(config, below_maps, maps, self.factor)
+        self.up = build_block(maps if self.adds else maps + up_maps, maps, config.passes_up[level], config)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Begin]:
         """Return features and where, in voxels of `x`, they begin."""
@@ -72,20 +39,22 @@ class Level(nn.Module):
         fine = self.upsample(coarse)
         # The skip connection is cropped by position, not about its centre: exact even where the crop
         # for equivariance is odd.
-        skip_begin = [b * factor for b, factor in zip(begin, self.factor, strict=True)]
+        per_axis = zip(begin, self.factor, self.trimmed, strict=True)
+        skip_begin = [b * factor + trimmed // 2 for b, factor, trimmed in per_axis]
         if self.equivariant_crop:
             fine, cropped = self._crop_for_equivariance(fine)
             skip_begin = [a + b for a, b in zip(skip_begin, cropped, strict=True)]
-        skip = _window(skip, skip_begin, fine.shape[2:])
+        skip = window(skip, skip_begin, fine.shape[2:])
         lost = zip(skip_begin, self.down.lost_vox, self.up.lost_vox, strict=True)
         z, y, x_begin = (b + down // 2 + up // 2 for b, down, up in lost)
-        return self.up(torch.cat((skip, fine), dim=1)), (z, y, x_begin)
+        joined = skip + fine if self.adds else torch.cat((skip, fine), dim=1)
+        return self.up(joined), (z, y, x_begin)
 
     def _crop_for_equivariance(self, fine: Tensor) -> tuple[Tensor, list[int]]:
         sizes = zip(fine.shape[2:], self.up.lost_vox, self.crop_factor, strict=True)
         shape = [equivariant_size(size, lost, factor) for size, lost, factor in sizes]
         begin = [(size - cropped) // 2 for size, cropped in zip(fine.shape[2:], shape, strict=True)]
-        return _window(fine, begin, shape), begin
+        return window(fine, begin, shape), begin
 
 
 class Bottleneck(nn.Module):
@@ -93,9 +62,8 @@ class Bottleneck(nn.Module):
 
     def __init__(self, config: UNetConfig, in_channels: int) -> None:
         super().__init__()
-        self.block = ConvolutionBlock(
-            in_channels, config.feature_maps_at(config.levels), config.passes_down[config.levels], config
-        )
+        maps, kernels = config.feature_maps_at(config.levels), config.passes_down[config.levels]
+        self.block = build_block(in_channels, maps, kernels, config, bare_begin=config.levels == 0)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Begin]:
         """Return features and where, in voxels of `x`, they begin."""
@@ -108,17 +76,8 @@ def build_level(config: UNetConfig, level: int, in_channels: int) -> Level | Bot
     return Bottleneck(config, in_channels) if level == config.levels else Level(config, level, in_channels)
 
 
-def _upsampling(config: UNetConfig, below_maps: int, maps: int, factor: tuple[int, int, int]) -> tuple[nn.Module, int]:
-    """Return the module that upsamples, and its number of feature maps."""
-    scale = tuple(float(f) for f in factor)
-    if config.upsampling == "transposed":
-        return nn.ConvTranspose3d(below_maps, maps, factor, stride=factor), maps
-    if config.upsampling == "projected":
-        # A pointwise convolution and voxel repetition commute: done first, it costs a fraction.
-        return nn.Sequential(nn.Conv3d(below_maps, maps, 1), nn.Upsample(scale_factor=scale, mode="nearest")), maps
-    return nn.Upsample(scale_factor=scale, mode="nearest"), below_maps
-
-
-def _window(x: Tensor, begin: list[int], shape: list[int] | torch.Size) -> Tensor:
-    z, y, x_window = (slice(b, b + size) for b, size in zip(begin, shape, strict=True))
-    return x[:, :, z, y, x_window]
+def build_end(config: UNetConfig) -> nn.Module:
+    """Return what follows the U-Net: with pre-activation the activation of its last convolution, else nothing."""
+    if not config.pre_activation:
+        return nn.Identity()
+    return nn.Sequential(*normalisation(config, config.feature_maps_at(0)), activation(config))

@@ -16,7 +16,9 @@ _ANISOTROPIC = 2.0
 _ISOTROPIC: PerAxis = (3, 3, 3)
 
 
-def unet_for_voxel_size(voxel_size: Coordinate, levels: int = 3, factor: int = 2, **settings: Any) -> UNetConfig:
+def unet_for_voxel_size(
+    voxel_size: Coordinate, levels: int = 3, factor: int = 2, *, dimensions: int = 3, **settings: Any
+) -> UNetConfig:
     """Return a U-Net whose voxels become isotropic towards its bottleneck.
 
     At each level the axes that are still fine are downsampled, and once all are alike all of them
@@ -32,6 +34,8 @@ def unet_for_voxel_size(voxel_size: Coordinate, levels: int = 3, factor: int = 2
         Number of downsampling steps.
     factor
         Downsampling factor of one step.
+    dimensions
+        2 neither convolves nor downsamples along z: every section is seen on its own.
     **settings
         Further fields of :class:`UNetConfig`.
 
@@ -43,23 +47,32 @@ def unet_for_voxel_size(voxel_size: Coordinate, levels: int = 3, factor: int = 2
     Raises
     ------
     ConfigError
-        If the voxel size is not three positive numbers, or `levels` or `factor` is too small.
+        If the voxel size is not three positive numbers, `levels` or `factor` is too small, or `dimensions`
+        is neither 2 nor 3.
     """
     if len(voxel_size) != 3 or min(voxel_size) <= 0:
         raise ConfigError(f"a voxel size needs three positive numbers z, y, x; found {voxel_size}")
     if levels < 1 or factor < 2:
         raise ConfigError(f"a U-Net needs at least one level and a factor of at least 2; found {levels} and {factor}")
+    if dimensions not in (2, 3):
+        raise ConfigError(f"a network has 2 or 3 dimensions, found {dimensions}")
     size = [float(each) for each in voxel_size]
+    if dimensions == 2:
+        size[0] = max(size[1:])  # how far sections are apart says nothing about the plane
     downsampling, kernels = [], []
     for _ in range(levels):
         kernels.append(_kernel(size))
         downsampling.append(_factors(size, factor))
         size = [each * f for each, f in zip(size, downsampling[-1], strict=True)]
-    chosen = {
+    chosen: dict[str, Any] = {
         "downsampling": downsampling,
         "kernels_down": [(kernel, kernel) for kernel in [*kernels, _ISOTROPIC]],
         "kernels_up": [(kernel, _ISOTROPIC) for kernel in kernels],
     }
+    if dimensions == 2:
+        chosen["downsampling"] = [_in_plane(each) for each in downsampling]
+        for name in ("kernels_down", "kernels_up"):
+            chosen[name] = [tuple(_in_plane(each) for each in kernels) for kernels in chosen[name]]
     return UNetConfig.parse({**chosen, **settings}, "unet")
 
 
@@ -73,3 +86,7 @@ def _factors(size: list[float], factor: int) -> PerAxis:
 def _kernel(size: list[float]) -> PerAxis:
     z, y, x = (1 if each >= _ANISOTROPIC * min(size) else 3 for each in size)
     return z, y, x
+
+
+def _in_plane(each: PerAxis) -> PerAxis:
+    return 1, each[1], each[2]

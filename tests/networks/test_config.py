@@ -6,7 +6,14 @@ import torch
 from funlib.geometry import Coordinate
 
 from catena.errors import ConfigError
-from catena.networks import NetworkConfig, UNetConfig, architecture_differences, unet_for_voxel_size, weighted_mse
+from catena.networks import (
+    RSUNET,
+    NetworkConfig,
+    UNetConfig,
+    architecture_differences,
+    unet_for_voxel_size,
+    weighted_mse,
+)
 
 
 def test_configuration_survives_a_checkpoint() -> None:
@@ -23,6 +30,8 @@ def test_configuration_survives_a_checkpoint() -> None:
         ({"kernels_up": [[[3, 3, 3]], []]}, "at least one convolution"),
         ({"padding": "same", "equivariant_crop": True}, "nothing to crop"),
         ({"padding": "reflect"}, "'padding'"),
+        ({"skip": "add"}, "with upsampling: nearest there are those of the level below"),
+        ({"feature_maps": [2, 3]}, "feature_maps names 2 levels; 2 downsampling steps need 3"),
         ({"feature_map": 3}, "did you mean 'feature_maps'"),
     ],
 )
@@ -64,6 +73,23 @@ def test_network_follows_the_voxel_size(voxel_size, factor, downsampling, first_
     assert unet.downsampling == downsampling
     assert tuple(kernels[0] for kernels in unet.passes_down) == first_kernels
     assert all(kernels[-1] == ALL for kernels in unet.passes_up)
+
+
+def test_two_dimensions_leave_sections_alone() -> None:
+    for voxel_size in (Coordinate(40, 4, 4), Coordinate(8, 8, 8)):
+        unet = unet_for_voxel_size(voxel_size, factor=3, levels=2, dimensions=2)
+        assert unet.downsampling == ((1, 3, 3), (1, 3, 3))
+        assert unet.passes_down == ((IN_PLANE, IN_PLANE),) * 3
+        assert unet.passes_up == ((IN_PLANE, IN_PLANE),) * 2
+    assert unet_for_voxel_size(Coordinate(9, 16, 4), levels=2, dimensions=2).downsampling == ((1, 1, 2), (1, 1, 2))
+    with pytest.raises(ConfigError, match="2 or 3 dimensions, found 1"):
+        unet_for_voxel_size(Coordinate(8, 8, 8), dimensions=1)
+
+
+def test_the_residual_symmetric_network_has_the_published_widths() -> None:
+    unet = unet_for_voxel_size(Coordinate(40, 4, 4), levels=4, **RSUNET)
+    assert [unet.feature_maps_at(level) for level in range(5)] == [18, 36, 48, 64, 80]
+    assert UNetConfig.parse(unet.model_dump(mode="json")) == unet
 
 
 def test_further_settings_are_taken() -> None:

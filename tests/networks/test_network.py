@@ -6,7 +6,9 @@ from funlib.geometry import Coordinate
 from torch import Tensor
 
 from catena.errors import ConfigError, GeometryError
-from catena.networks import Network, NetworkConfig, UNetConfig, build_network
+from catena.networks import RSUNET, Network, NetworkConfig, UNetConfig, build_network, unet_for_voxel_size
+from catena.networks.blocks import build_block
+from catena.networks.upsampling import Linear
 
 MIXED = UNetConfig(
     feature_maps=2,
@@ -24,6 +26,20 @@ VARIANTS = {
     "transposed": UNetConfig(feature_maps=2, growth=1.5, upsampling="transposed"),
     "projected": UNetConfig(feature_maps=2, growth=1.5, upsampling="projected"),
     "batch": UNetConfig(feature_maps=2, growth=1.5, normalisation="batch", activation="silu"),
+    "residual": MIXED.model_copy(update={"residual": True, "normalisation": "batch"}),
+    "residual symmetric": MIXED.model_copy(update={**RSUNET, "feature_maps": (2, 3, 4)}),
+    "residual symmetric, cropped": MIXED.model_copy(
+        update={**RSUNET, "feature_maps": (2, 3, 2), "equivariant_crop": True, "normalisation": "none"}
+    ),
+    "linear": UNetConfig(
+        feature_maps=2,
+        growth=1.5,
+        upsampling="linear",
+        downsampling=((2, 4, 3),),
+        pre_activation=True,
+        activation="silu",
+    ),
+    "2D": unet_for_voxel_size(Coordinate(8, 8, 8), levels=2, dimensions=2, feature_maps=2, growth=1.5),
     "no levels": UNetConfig(feature_maps=2, downsampling=()),
 }
 
@@ -102,7 +118,7 @@ def test_output_depends_on_the_context_and_nothing_beyond(name: str) -> None:
     position = torch.tensor(index) + torch.tensor(network.shapes.output_begin_vox(shape))
     reach = (touched - position).abs().amax(dim=0)
     assert all(r <= bound for r, bound in zip(reach.tolist(), network.shapes.reach_vox, strict=True))
-    assert reach.min() >= 1
+    assert reach.min() >= (0 if name == "2D" else 1)
 
 
 @pytest.mark.parametrize("name", [name for name in VARIANTS if "crop" not in name])
@@ -125,6 +141,33 @@ def test_without_padding_computes_what_the_padded_network_does_far_from_its_bord
     torch.testing.assert_close(_window(valid, low - at, high - low), _window(inner, low, high - low), atol=1e-6, rtol=0)
     assert plain.unet.state_dict().keys() == padded.unet.state_dict().keys()
     assert next(plain.parameters()).data_ptr() == next(padded.parameters()).data_ptr()
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4, 5])
+def test_linear_upsampling_is_interpolation_where_it_is_local(factor: int) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(1, 2, 3, 5, 6, dtype=torch.double)
+    factors = (1, factor, 2)
+    everywhere = torch.nn.functional.interpolate(
+        x, scale_factor=tuple(map(float, factors)), mode="trilinear", align_corners=False
+    )
+    torch.testing.assert_close(Linear(factors, padded=True)(x), everywhere)
+    inside = everywhere[:, :, :, factor // 2 : -(factor // 2), 1:-1]
+    torch.testing.assert_close(Linear(factors, padded=False)(x), inside)
+
+
+def test_residual_blocks_add_their_cropped_input() -> None:
+    block = build_block(2, 2, ((3, 3, 3), (1, 3, 1)), UNetConfig(residual=True))
+    for each in block.parameters():
+        torch.nn.init.zeros_(each)
+    x = torch.rand(1, 2, 5, 6, 7)
+    assert torch.equal(block(x), x[:, :, 1:-1, 2:-2, 1:-1])
+
+
+def test_old_weights_have_kept_their_names() -> None:
+    names = set(make(UNetConfig(downsampling=((2, 2, 2),), upsampling="projected", normalisation="batch")).state_dict())
+    assert names >= {"unet.down.0.weight", "unet.down.1.running_mean", "unet.below.block.3.bias"}
+    assert names >= {"unet.upsample.0.weight", "unet.up.0.weight", "heads.affinities.bias"}
 
 
 def test_predicting_leaves_training_as_it_was() -> None:
