@@ -235,6 +235,7 @@ def check_volume(volume: VolumeConfig, name: str) -> None:
         "labels": volume.labels,
         "labels_mask": volume.labels_mask,
         "inputs.affinities": volume.inputs.affinities,
+        **{f"other_labels.{key}": path for key, path in volume.other_labels.items()},
         **{f"references.{key}": path for key, path in volume.references.items()},
     }
     for key, path in others.items():

@@ -16,72 +16,12 @@ from catena.evaluation.baseline import BaselineConfig
 from catena.evaluation.zeros import ZeroPolicy
 from catena.experiment import ExperimentConfig, Path_
 from catena.graphs.setting import SQLITE, check_setting
-from catena.networks.config import ConvolutionPass, NetworkConfig, PerAxis, UNetConfig
-from catena.networks.voxel_size import unet_for_voxel_size
 from catena.nodes.augment_config import AugmentConfig, is_anisotropic
 from catena.segmentation.config import AgglomerateConfig, FragmentsConfig
 from catena.training.config import TrainConfig, TrainExecution
+from local_shape_descriptors.model import ModelConfig
 
 Shape = tuple[int, int, int]
-HEADS = {"aff": ("affinities",), "lsd": ("lsds",), "mtlsd": ("lsds", "affinities")}
-
-
-class ModelConfig(Config):
-    """The network and what it is trained to predict; what is not given follows from the voxel size."""
-
-    type: Literal["aff", "lsd", "mtlsd"] = Field(
-        "mtlsd", description="aff: affinities; lsd: local shape descriptors; mtlsd: both from one network."
-    )
-    neighbourhood: tuple[tuple[int, int, int], ...] = Field(
-        ((-1, 0, 0), (0, -1, 0), (0, 0, -1)),
-        min_length=3,
-        description="Affinity offsets z, y, x; first the short ones.",
-    )
-    lsd_sigma_nm: float = Field(80.0, gt=0, description="Standard deviation of the descriptors' Gaussian window.")
-    lsd_downsample: int = Field(2, ge=1, description="Descriptors are computed at every n-th voxel.")
-    levels: int = Field(3, ge=1, description="Downsampling steps, chosen from the voxel size.")
-    factor: int = Field(2, ge=2, description="Downsampling factor of a step.")
-    feature_maps: int = Field(12, ge=1, description="Feature maps at full resolution; more are better and slower.")
-    growth: float = Field(5, ge=1, description="Every level below has this many times the feature maps.")
-    downsampling: tuple[PerAxis, ...] | None = Field(None, description="Instead of `levels` and `factor`.")
-    kernels_down: tuple[ConvolutionPass, ...] | None = Field(
-        None, description="Kernel shapes per level on the way down, bottleneck last. Default: from the voxel size."
-    )
-    kernels_up: tuple[ConvolutionPass, ...] | None = Field(
-        None, description="Kernel shapes per level on the way up, full resolution first. Default: from the voxel size."
-    )
-    padding: Literal["valid", "same"] = Field(
-        "valid",
-        description="valid: every output voxel sees real context. same: crops are padded with zeros in training, which "
-        "is several times cheaper per output voxel; prediction never pads.",
-    )
-    activation: Literal["relu", "leaky_relu", "elu", "silu"] = Field("relu", description="After every convolution.")
-    upsampling: Literal["nearest", "projected", "transposed"] = Field(
-        "nearest", description="projected: as nearest (published), with fewer feature maps, much cheaper."
-    )
-    normalisation: Literal["none", "batch", "group"] = Field(
-        "none",
-        description="batch: running statistics when predicting; group: blocks would differ, prediction refuses it.",
-    )
-    equivariant_crop: bool = Field(False, description="Crop on the way up as published; prediction needs no such crop.")
-
-    @property
-    def heads(self) -> dict[str, int]:
-        """Channels of every output of the network."""
-        channels = {"lsds": 10, "affinities": len(self.neighbourhood)}
-        return {name: channels[name] for name in HEADS[self.type]}
-
-    def network(self, voxel_size: Coordinate) -> NetworkConfig:
-        """Return the network for data of `voxel_size` (any unit)."""
-        names = ("feature_maps", "growth", "padding", "activation", "upsampling", "normalisation", "equivariant_crop")
-        settings: dict[str, Any] = {name: getattr(self, name) for name in names}
-        kernels = {"kernels_down": self.kernels_down, "kernels_up": self.kernels_up}
-        settings |= {name: value for name, value in kernels.items() if value is not None}
-        if self.downsampling is not None:
-            unet = UNetConfig.parse({**settings, "downsampling": self.downsampling}, "model")
-        else:
-            unet = unet_for_voxel_size(voxel_size, self.levels, self.factor, **settings)
-        return NetworkConfig(unet=unet, heads=self.heads)
 
 
 class PredictConfig(Config):
@@ -184,6 +124,9 @@ class Inputs(Config):
     """Results made elsewhere that are used instead of making them."""
 
     checkpoint: Path_ | None = Field(None, description="A trained network; training does not run.")
+    first: Path_ | None = Field(
+        None, description="aclsd, acrlsd: a trained network that predicts descriptors; it is not trained here first."
+    )
     affinities: Path_ | None = Field(
         None, description="Affinities of the only volume (with several, use volumes.NAME.inputs.affinities)."
     )

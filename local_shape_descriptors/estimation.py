@@ -17,7 +17,7 @@ from local_shape_descriptors.config import Execution, LocalShapeDescriptorsConfi
 from local_shape_descriptors.fragments import has_affinities
 from local_shape_descriptors.lookup_tables import given_threshold
 from local_shape_descriptors.predicter import BEST
-from local_shape_descriptors.super_predicter_daisy import ARRAYS
+from local_shape_descriptors.super_predicter_daisy import predicted_array
 
 Settings = LocalShapeDescriptorsConfig
 
@@ -37,7 +37,7 @@ _SEGMENTING = {
 def rates(config: Settings, volume: str, stage: str) -> Rates:
     """Return stated rates of a blockwise stage."""
     if stage == "predict":
-        heads = {head: float(channels) for head, channels in config.model.heads.items()}
+        heads = {head: float(channels) for head, channels in config.model.channels.items()}
         shares = dict.fromkeys(heads, 0.7)
         return Rates(20.0, 650e6, 900.0, heads, shares, block_shape_setting="predict.block_shape_vox")
     if stage == "content":
@@ -70,7 +70,7 @@ def sample(config: Settings, folder: Path, done: Collection[tuple[str, str]]) ->
     for name, volume in config.volumes.items():
         affinities = volume.inputs.affinities
         if affinities is None and ("predict", name) in done and "affinities" in config.model.heads:
-            affinities = str((config.volume_folder(name) / f"volume.zarr/{ARRAYS['affinities']}").absolute())
+            affinities = str((config.volume_folder(name) / f"volume.zarr/{predicted_array('affinities')}").absolute())
         if affinities is None and checkpoint is None:
             reasons[name] = "there is no trained network yet"
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 from catena.errors import ConfigError
 from catena.task import Job, Made, input_path
 from local_shape_descriptors.config import LocalShapeDescriptorsConfig
+from local_shape_descriptors.heads import Offsets
+from local_shape_descriptors.model import ModelConfig
 
 if TYPE_CHECKING:
     from catena.inference import Predictor
@@ -94,26 +97,33 @@ def open_predictor(checkpoint: Path, config: LocalShapeDescriptorsConfig) -> Pre
     from catena.inference import Predictor, load_network
 
     loaded = load_network(checkpoint)
-    found, expected = dict(loaded.config.heads), config.model.heads
+    found, expected = dict(loaded.config.heads), config.model.channels
     if found != expected:
         raise ConfigError(
             f"{checkpoint} predicts {_describe(found)}, but model.type {config.model.type} with this neighbourhood "
             f"predicts {_describe(expected)}; change model.type or model.neighbourhood, or take another checkpoint"
         )
-    trained = _neighbourhood_of(loaded.metadata)
-    if trained is not None and trained != [list(each) for each in config.model.neighbourhood]:
-        raise ConfigError(
-            f"{checkpoint} was trained with model.neighbourhood {trained}, this experiment says "
-            f"{[list(each) for each in config.model.neighbourhood]}; give it the one it was trained with"
-        )
+    _check_offsets(checkpoint, loaded.metadata, config.model)
     device = default_device()
     return Predictor(loaded.network, device=device, precision=prediction_precision(config, device))
 
 
-def _neighbourhood_of(metadata: dict[str, Any]) -> list[list[int]] | None:
-    """Return the affinity offsets that a checkpoint says it was trained with, if it says so."""
-    found = metadata.get("user_config", {}).get("model", {}).get("neighbourhood")
-    return None if found is None else [[int(n) for n in each] for each in found]
+def _check_offsets(checkpoint: Path, metadata: Mapping[str, Any], model: ModelConfig) -> None:
+    """Refuse a checkpoint that says it was trained with other affinity offsets; some say nothing."""
+    settings = metadata.get("user_config", {}).get("model")
+    if settings is None:
+        return
+    trained = ModelConfig.parse(settings, f"{checkpoint}: model")
+    for head in model.heads:
+        if trained.offsets(head) != model.offsets(head):
+            raise ConfigError(
+                f"{checkpoint} was trained with {_listed(trained.offsets(head))} as the neighbourhood of {head}, this "
+                f"experiment says {_listed(model.offsets(head))}; give it the one it was trained with"
+            )
+
+
+def _listed(offsets: Offsets) -> list[list[int]]:
+    return [list(each) for each in offsets]
 
 
 def _describe(heads: dict[str, int]) -> str:

@@ -97,16 +97,16 @@ def show(config: Settings, volume: str, *, screenshot: Path | None = None, host:
     """Open what there is of a volume in Neuroglancer, and serve it until Ctrl-C."""
     from catena.arrays import open_array
     from catena.viewing.neuroglancer import build_viewer, serve
-    from local_shape_descriptors.super_predicter_daisy import ARRAYS
+    from local_shape_descriptors.super_predicter_daisy import predicted_array
 
     settings, folder = config.volume(volume), config.volume_folder(volume) / "volume.zarr" / "volumes"
     paths: dict[str, str] = {}
     if settings.raw is not None:
         paths["raw"] = settings.raw
-    affinities = settings.inputs.affinities or str(folder / Path(ARRAYS["affinities"]).name)
+    affinities = settings.inputs.affinities or str(folder / Path(predicted_array("affinities")).name)
     made = {
         "affinities": affinities,
-        "shape descriptors": str(folder / Path(ARRAYS["lsds"]).name),
+        "shape descriptors": str(folder / Path(predicted_array("lsds")).name),
         "fragments": str(folder / "fragments"),
         "segmentation": str(folder / "segmentation"),
     }

@@ -24,7 +24,16 @@ from local_shape_descriptors.predicter import checkpoint_path, open_predictor
 
 Settings = LocalShapeDescriptorsConfig
 SAMPLES = 8
-ARRAYS = {"affinities": "volumes/pred_affs", "lsds": "volumes/pred_lsds"}
+_SHORT = {"affinities": "affs"}
+
+
+def predicted_array(head: str) -> str:
+    """Return where, in a volume's container, a head's prediction lies.
+
+    >>> predicted_array("affinities"), predicted_array("mitochondria")
+    ('volumes/pred_affs', 'volumes/pred_mitochondria')
+    """
+    return f"volumes/pred_{_SHORT.get(head, head)}"
 
 
 class PredictStage(BlockwiseStage):
@@ -48,7 +57,7 @@ class PredictStage(BlockwiseStage):
 
     def outputs(self, config: Settings, volume: str) -> Mapping[str, Output]:
         """Return one array per head of the network."""
-        return {head: Output(f"volume.zarr/{ARRAYS[head]}", "array") for head in config.model.heads}
+        return {head: Output(f"volume.zarr/{predicted_array(head)}", "array") for head in config.model.heads}
 
     def settings(self, config: Settings, volume: str) -> Mapping[str, Any]:
         """Return precision, blocks and region, and what is left out of it."""
@@ -63,8 +72,7 @@ class PredictStage(BlockwiseStage):
                 "precision": config.predict.precision,
                 "block_shape_vox": list(self._block_shape(config, volume)),
             },
-            "heads": list(config.model.heads),
-            "neighbourhood": [list(each) for each in config.model.neighbourhood],
+            "heads": {head: _offsets(config, head) for head in config.model.heads},
             "roi": repr(geometry.roi),
         }
 
@@ -98,9 +106,9 @@ class PredictStage(BlockwiseStage):
                 voxel_size=grid.voxel_size,
                 dtype="uint8",
                 chunk_shape_vox=chunk_shape(grid),
-                channels=config.model.heads[head],
+                channels=config.model.channels[head],
                 units_per_nm=geometry.units_per_nm,
-                attributes={"offsets": [list(o) for o in config.model.neighbourhood]} if head == "affinities" else None,
+                attributes={"offsets": offsets} if (offsets := _offsets(config, head)) else None,
             )
 
     def block_function(self, job: Job) -> BlockFunction:
@@ -125,6 +133,10 @@ class PredictStage(BlockwiseStage):
                 fault_point("predict.after_array")
 
         return process
+
+
+def _offsets(config: Settings, head: str) -> list[list[int]]:
+    return [list(offset) for offset in config.model.offsets(head)]
 
 
 def check_sample(raw: Array) -> None:

@@ -7,7 +7,8 @@ from funlib.geometry import Coordinate
 
 from catena.arrays import Array, open_array
 from catena.nodes.augment_config import AugmentConfig, DeformConfig, is_anisotropic
-from local_shape_descriptors.config import ModelConfig, default_block_shape
+from local_shape_descriptors.config import default_block_shape
+from local_shape_descriptors.model import ModelConfig
 
 TEMPLATE = """\
 # Neurons from {raw}: {shape} voxels of {voxel_size} nm (z, y, x).

@@ -15,7 +15,7 @@ from local_shape_descriptors.predicter import BEST
 if TYPE_CHECKING:
     from catena.networks import Network
     from catena.training.loop import Validate
-    from local_shape_descriptors.trainer import TrainingVolume
+    from local_shape_descriptors.training_volumes import TrainingVolume
 
 Settings = LocalShapeDescriptorsConfig
 
@@ -36,8 +36,9 @@ class TrainStage(Stage):
         inputs: dict[str, Input] = {}
         for name in dict.fromkeys(training + trained_on(config, "validation")):
             settings = config.volume(name)
-            for key in ("raw", "labels", "labels_mask"):
-                path = getattr(settings, key)
+            paths = {key: getattr(settings, key) for key in ("raw", "labels", "labels_mask")}
+            paths |= {f"other_labels.{key}": path for key, path in used_labels(config, name).items()}
+            for key, path in paths.items():
                 if path is not None:
                     inputs[f"{name}.{key}"] = Given(path, voxel_size_nm=settings.voxel_size_nm)
         return inputs
@@ -107,9 +108,15 @@ def trained_on(config: Settings, region: str) -> list[str]:
     return [name for name in config.scored_with(region) if config.volume(name).raw is not None]
 
 
+def used_labels(config: Settings, volume: str) -> dict[str, str]:
+    """Return the paths, by name, of those other labels of a volume that the model is trained on."""
+    there = config.volume(volume).other_labels
+    return {name: there[name] for name in config.model.labels() if name in there}
+
+
 def training_volumes(config: Settings) -> list[TrainingVolume]:
     """Return the ground truth to train on: the training region of every volume that has labels there."""
-    from local_shape_descriptors.trainer import TrainingVolume
+    from local_shape_descriptors.training_volumes import TrainingVolume
 
     volumes = []
     for name in trained_on(config, "train"):
@@ -124,6 +131,7 @@ def training_volumes(config: Settings) -> list[TrainingVolume]:
                 weight=settings.weight,
                 voxel_size_nm=settings.voxel_size_nm,
                 name=f"volumes.{name}",
+                other_labels=used_labels(config, name),
             )
         )
     return volumes

@@ -4,5 +4,16 @@ from catena.targets.affinities import affinities
 from catena.targets.balance import balance_weights
 from catena.targets.boundaries import erode_boundaries
 from catena.targets.descriptors import descriptor_context_nm, shape_descriptors
+from catena.targets.distance import distance
+from catena.targets.foreground import contour, foreground
 
-__all__ = ["affinities", "balance_weights", "descriptor_context_nm", "erode_boundaries", "shape_descriptors"]
+__all__ = [
+    "affinities",
+    "balance_weights",
+    "contour",
+    "descriptor_context_nm",
+    "distance",
+    "erode_boundaries",
+    "foreground",
+    "shape_descriptors",
+]

@@ -240,7 +240,7 @@ def test_checkpoint_of_another_neighbourhood(training: dict[str, Any]) -> None:
     checkpoint = Path(training["output"]) / "e/checkpoints/best.pt"
     settings = {**training, "experiment": "f", "inputs": {"checkpoint": str(checkpoint)}}
     settings["model"] = {**training["model"], "neighbourhood": [[-1, 0, 0], [0, -1, 0], [0, 0, -2]]}
-    with pytest.raises(ConfigError, match=r"trained with model\.neighbourhood"):
+    with pytest.raises(ConfigError, match=r"trained with .* as the neighbourhood of affinities"):
         run_all(settings)
 
 

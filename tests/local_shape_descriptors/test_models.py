@@ -12,7 +12,8 @@ from funlib.geometry import Coordinate
 from catena.arrays import list_arrays, open_array
 from catena.plan import Selection
 from catena.run import run
-from local_shape_descriptors.config import LocalShapeDescriptorsConfig, ModelConfig
+from local_shape_descriptors.config import LocalShapeDescriptorsConfig
+from local_shape_descriptors.model import ModelConfig
 from local_shape_descriptors.predicter import predict
 from local_shape_descriptors.task import TASK
 

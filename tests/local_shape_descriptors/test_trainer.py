@@ -15,15 +15,10 @@ from catena.networks import UNetShapes
 from catena.nodes.augment_config import AugmentConfig, DeformConfig
 from catena.training import TrainConfig, TrainExecution
 from catena.training.dataset import Crop
-from local_shape_descriptors.config import ModelConfig
-from local_shape_descriptors.trainer import (
-    NeuronCrops,
-    TrainingVolume,
-    common_voxel_size,
-    default_input_shape,
-    open_source,
-    train,
-)
+from local_shape_descriptors.crops import NeuronCrops
+from local_shape_descriptors.model import ModelConfig
+from local_shape_descriptors.trainer import default_input_shape, train
+from local_shape_descriptors.training_volumes import TrainingVolume, common_voxel_size, open_source
 
 VOXEL = Coordinate(8, 8, 8)
 MODEL = ModelConfig(levels=1, feature_maps=2, growth=2, lsd_sigma_nm=24)

@@ -1,0 +1,150 @@
+"""From volumes to training crops: raw, and per head of the network a target and its weight."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import gunpowder as gp
+import numpy as np
+from funlib.geometry import Coordinate, Roi
+
+from catena.errors import CatenaError
+from catena.nodes.array_source import ArraySource, Convert
+from catena.nodes.augment_config import AugmentConfig
+from catena.nodes.augmentation import augment as augmented
+from catena.nodes.intersect_masks import IntersectMasks
+from catena.nodes.prepare_raw import PrepareRaw
+from catena.nodes.random_location import RandomLocation
+from catena.nodes.reject import RejectUnlabelled
+from catena.training.dataset import Crop
+from local_shape_descriptors.heads import NEURONS
+from local_shape_descriptors.model import ModelConfig
+from local_shape_descriptors.targets import LabelKeys, TargetKeys, TargetSettings, add_targets
+from local_shape_descriptors.training_volumes import Source, is_known, known_where_not_background
+
+RAW = gp.ArrayKey("RAW")
+MASK = gp.ArrayKey("LABELS_MASK")
+
+
+@dataclass(frozen=True)
+class NeuronCrops:
+    """Opens the pipeline from raw and labels to crops; see :data:`catena.training.dataset.OpenCrops`.
+
+    Requests place the target's first voxel at the origin: raw begins `output_begin` voxels before it.
+    """
+
+    sources: tuple[Source, ...]
+    model: ModelConfig
+    augment: AugmentConfig
+    voxel_size: Coordinate
+    units_per_nm: int
+    input_shape: Coordinate
+    output_shape: Coordinate
+    output_begin: Coordinate
+    min_labelled: float
+
+    @contextmanager
+    def __call__(self) -> Iterator[Callable[[int], Crop]]:
+        """Open the arrays and yield the function from seed to crop."""
+        try:
+            with gp.build(self.pipeline()) as pipeline:
+                yield lambda seed: self._crop(pipeline, seed)
+        except gp.pipeline.PipelineSetupError as error:
+            raise _cause(error) from None
+
+    @property
+    def target(self) -> Roi:
+        """Where the network's output lies in a request."""
+        return Roi((0, 0, 0), self.output_shape * self.voxel_size)
+
+    def pipeline(self) -> gp.Pipeline:
+        """Return the pipeline: volumes, location, augmentation, targets, weights."""
+        branches = tuple(self._branch(source) for source in self.sources)
+        if len(branches) == 1:
+            pipeline = branches[0]
+        else:
+            pipeline = branches + gp.RandomProvider([source.weight for source in self.sources])
+        pipeline = augmented(pipeline, self.augment, RAW)
+        return add_targets(pipeline, TargetSettings(self.model, self.voxel_size, self.units_per_nm))
+
+    def _branch(self, source: Source) -> gp.Pipeline:
+        """Return what leads from one volume's arrays to crops of it."""
+        volume, names = source.volume, self.model.labels()
+        arrays = [self._source(source, RAW, volume.raw, source.raw_region, interpolatable=True)]
+        for name in names:
+            arrays += self._labels(source, name)
+        if volume.labels_mask is not None:
+            arrays.append(self._known(source, MASK, volume.labels_mask, known_where_not_background))
+        pipeline = tuple(arrays) + gp.MergeProvider()
+        if volume.labels_mask is not None:
+            for name in names:
+                pipeline += IntersectMasks(LabelKeys.of(name).labelled, MASK)
+        return (
+            pipeline
+            + PrepareRaw(RAW, name=volume.raw)
+            + RandomLocation(source.labelled, self.target)
+            + RejectUnlabelled(LabelKeys.of(names[0]).labelled, self.min_labelled, volume.name)
+        )
+
+    def _labels(self, source: Source, name: str) -> list[ArraySource]:
+        """Return the sources of one kind of labels: the ids, and where they are known."""
+        volume, keys = source.volume, LabelKeys.of(name)
+        if name == NEURONS:
+            path, convert, known = volume.labels, None, is_known(volume)
+        elif name in volume.other_labels:  # what is none of these objects is known to be none
+            path, convert, known = volume.other_labels[name], None, np.ones_like
+        else:  # this volume says nothing of them
+            path, convert, known = volume.labels, np.zeros_like, np.zeros_like
+        return [
+            self._source(source, keys.labels, path, source.labels_region, convert=convert),
+            self._known(source, keys.labelled, path, known),
+        ]
+
+    def _known(self, source: Source, key: gp.ArrayKey, path: str, known: Convert) -> ArraySource:
+        return self._source(source, key, path, source.labels_region, beyond="zero", convert=known)
+
+    def _source(self, source: Source, key: gp.ArrayKey, path: str, region: Roi, **settings: Any) -> ArraySource:
+        return ArraySource(
+            key,
+            path,
+            region=region,
+            units_per_nm=self.units_per_nm,
+            voxel_size_nm=source.volume.voxel_size_nm,
+            **{"interpolatable": False, **settings},
+        )
+
+    def request(self, seed: int) -> gp.BatchRequest:
+        """Return the request for the crop of a seed."""
+        request = gp.BatchRequest(random_seed=seed)
+        begin = self.output_begin * self.voxel_size * -1
+        request[RAW] = gp.ArraySpec(roi=Roi(begin, self.input_shape * self.voxel_size))
+        for head in self.model.heads:
+            keys = TargetKeys.of(head)
+            for key in (keys.target, keys.weight):
+                request[key] = gp.ArraySpec(roi=self.target)
+        return request
+
+    def _crop(self, pipeline: gp.Pipeline, seed: int) -> Crop:
+        try:
+            batch = pipeline.request_batch(self.request(seed))
+        except gp.pipeline.PipelineRequestError as error:
+            raise _cause(error) from None
+        heads = {head: TargetKeys.of(head) for head in self.model.heads}
+        return Crop(
+            raw=batch[RAW].data[None],
+            targets={head: batch[keys.target].data.astype(np.float32) for head, keys in heads.items()},
+            weights={head: batch[keys.weight].data for head, keys in heads.items()},
+        )
+
+
+def _cause(error: BaseException) -> BaseException:
+    """Return what gunpowder wrapped, if it is an error of ours: that is what helps the user."""
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, CatenaError):
+            return inner
+        inner = inner.__cause__ or inner.__context__
+    return error

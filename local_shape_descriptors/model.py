@@ -1,0 +1,149 @@
+"""The model of an experiment: its network, its heads, and how they follow from type and voxel size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+from funlib.geometry import Coordinate
+from pydantic import Field, model_validator
+
+from catena.config import Config
+from catena.networks.config import ConvolutionPass, NetworkConfig, PerAxis, UNetConfig
+from catena.networks.voxel_size import unet_for_voxel_size
+from local_shape_descriptors.heads import (
+    NEIGHBOURHOODS,
+    NEURONS,
+    SHORT,
+    HeadConfig,
+    Offsets,
+    fill_heads,
+    named_neighbourhood,
+)
+
+AUTOCONTEXT = ("aclsd", "acrlsd")
+
+
+class FirstConfig(Config):
+    """Autocontext (aclsd, acrlsd): the network that describes shapes for the one that predicts affinities."""
+
+    iterations: int | None = Field(
+        None,
+        ge=1,
+        description="Of its own training, before the second's, where inputs.first names no trained one. Default: "
+        "train.iterations.",
+    )
+    trained: bool = Field(
+        False, description="Whether it goes on being trained with the second. Default: it is frozen, as published."
+    )
+
+
+class ModelConfig(Config):
+    """The network and what it is trained to predict; what is not given follows from the voxel size."""
+
+    type: Literal["aff", "lsd", "mtlsd", "mtlsdmito", "aclsd", "acrlsd"] = Field(
+        "mtlsd",
+        description="aff: affinities; lsd: local shape descriptors; mtlsd: both from one network; mtlsdmito: and "
+        "affinities of mitochondria; aclsd: affinities from the descriptors that a first network predicts; acrlsd: "
+        "from these and raw.",
+    )
+    dimensions: Literal[2, 3] = Field(
+        3, description="2: every section on its own, with affinities and descriptors in plane."
+    )
+    neighbourhood: Offsets = Field(
+        SHORT,
+        min_length=2,
+        description="Affinity offsets z, y, x, or the name of a published set: " + ", ".join(NEIGHBOURHOODS) + ".",
+    )
+    heads: dict[str, HeadConfig] = Field(
+        default_factory=dict,
+        min_length=1,
+        description="Outputs by name: changes to those that the type brings, and any further ones.",
+    )
+    first: FirstConfig = FirstConfig()
+    lsd_sigma_nm: float = Field(80.0, gt=0, description="Standard deviation of the descriptors' Gaussian window.")
+    lsd_downsample: int = Field(2, ge=1, description="Descriptors are computed at every n-th voxel.")
+    levels: int = Field(3, ge=1, description="Downsampling steps, chosen from the voxel size.")
+    factor: int = Field(2, ge=2, description="Downsampling factor of a step.")
+    feature_maps: int = Field(12, ge=1, description="Feature maps at full resolution; more are better and slower.")
+    growth: float = Field(5, ge=1, description="Every level below has this many times the feature maps.")
+    downsampling: tuple[PerAxis, ...] | None = Field(None, description="Instead of `levels` and `factor`.")
+    kernels_down: tuple[ConvolutionPass, ...] | None = Field(
+        None, description="Kernel shapes per level on the way down, bottleneck last. Default: from the voxel size."
+    )
+    kernels_up: tuple[ConvolutionPass, ...] | None = Field(
+        None, description="Kernel shapes per level on the way up, full resolution first. Default: from the voxel size."
+    )
+    padding: Literal["valid", "same"] = Field(
+        "valid",
+        description="valid: every output voxel sees real context. same: crops are padded with zeros in training, which "
+        "is several times cheaper per output voxel; prediction never pads.",
+    )
+    activation: Literal["relu", "leaky_relu", "elu", "silu"] = Field("relu", description="After every convolution.")
+    upsampling: Literal["nearest", "projected", "transposed"] = Field(
+        "nearest", description="projected: as nearest (published), with fewer feature maps, much cheaper."
+    )
+    normalisation: Literal["none", "batch", "group"] = Field(
+        "none",
+        description="batch: running statistics when predicting; group: blocks would differ, prediction refuses it.",
+    )
+    equivariant_crop: bool = Field(False, description="Crop on the way up as published; prediction needs no such crop.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_type(cls, values: Any) -> Any:
+        """Fill neighbourhood and heads with what type and dimensions say, so that a saved configuration says all."""
+        if not isinstance(values, Mapping):
+            return values
+        flat = values.get("dimensions", 3) == 2
+        filled = {"neighbourhood": SHORT[1:] if flat else SHORT, **values}
+        filled |= named_neighbourhood(filled)
+        given = filled.get("heads") or {}
+        if isinstance(given, Mapping):
+            filled["heads"] = fill_heads(str(filled.get("type", "mtlsd")), given)
+        return filled
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if len(set(self.neighbourhood)) < len(self.neighbourhood):
+            raise ValueError(f"neighbourhood names an offset twice: {[list(each) for each in self.neighbourhood]}")
+        for name, head in self.heads.items():
+            if head.neighbourhood is not None and head.target != "affinities":
+                raise ValueError(f"heads.{name}.neighbourhood is for affinities; its target is {head.target}")
+            if self.dimensions == 2 and any(offset[0] for offset in self.offsets(name)):
+                raise ValueError(f"a 2D model has no affinities across sections; heads.{name} has {self.offsets(name)}")
+        return self
+
+    @property
+    def channels(self) -> dict[str, int]:
+        """Channels of every output of the network."""
+        return {name: head.channels(self.neighbourhood, self.dimensions) for name, head in self.heads.items()}
+
+    @property
+    def is_autocontext(self) -> bool:
+        """Whether one network's descriptors are another one's input."""
+        return self.type in AUTOCONTEXT
+
+    def offsets(self, head: str) -> Offsets:
+        """Return the affinity offsets of a head; none if it has another target."""
+        settings = self.heads[head]
+        return (settings.neighbourhood or self.neighbourhood) if settings.target == "affinities" else ()
+
+    def labels(self) -> tuple[str, ...]:
+        """Return the names of the labels that the heads are trained on, neurons first."""
+        names = dict.fromkeys(head.labels for head in self.heads.values())
+        return tuple(sorted(names, key=lambda name: name != NEURONS))
+
+    def unet(self, voxel_size: Coordinate) -> UNetConfig:
+        """Return the U-Net for data of `voxel_size` (any unit)."""
+        names = ("feature_maps", "growth", "padding", "activation", "upsampling", "normalisation", "equivariant_crop")
+        settings: dict[str, Any] = {name: getattr(self, name) for name in names}
+        kernels = {"kernels_down": self.kernels_down, "kernels_up": self.kernels_up}
+        settings |= {name: value for name, value in kernels.items() if value is not None}
+        if self.downsampling is not None:
+            return UNetConfig.parse({**settings, "downsampling": self.downsampling}, "model")
+        return unet_for_voxel_size(voxel_size, self.levels, self.factor, **settings)
+
+    def network(self, voxel_size: Coordinate) -> NetworkConfig:
+        """Return the network for data of `voxel_size` (any unit)."""
+        return NetworkConfig(unet=self.unet(voxel_size), heads=self.channels)
