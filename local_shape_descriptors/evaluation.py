@@ -12,7 +12,7 @@ from catena.blockwise.faults import fault_point
 from catena.evaluation import RegionScores, Scores, Sweep, score, sweep_thresholds
 from catena.evaluation.baseline import AFFINITY_OFFSETS, pseudo_affinities
 from catena.evaluation.zeros import ZERO_POLICIES, ZeroPolicy
-from catena.segmentation import Segmentation, segment
+from catena.segmentation import FragmentsConfig, Segmentation, segment
 from catena.task import Given, Input, Job, Made, Output, Progress, Stage, StageReport, input_path
 from local_shape_descriptors.config import LocalShapeDescriptorsConfig
 from local_shape_descriptors.fragments import has_affinities, settings_of
@@ -73,7 +73,7 @@ class EvaluateStage(Stage):
         if threshold_source(config, volume) is None:
             values["threshold"] = given_threshold(config)
         if config.evaluate.baseline:
-            values["fragments"] = config.fragments.model_dump(mode="json", exclude={"block_shape_vox"})
+            values["fragments"] = baseline_fragments(config).result_settings()
             values["agglomerate"] = config.agglomerate.model_dump(mode="json", exclude={"store", "block_context"})
         return values
 
@@ -211,6 +211,13 @@ def baseline_scores(config: Settings, volume: str) -> dict[str, RegionScores]:
     }
 
 
+def baseline_fragments(config: Settings) -> FragmentsConfig:
+    """Return how the baseline is cut into fragments: as predictions are, but raw has nothing for a mutex watershed."""
+    if config.fragments.method != "mutex":
+        return config.fragments
+    return config.fragments.model_copy(update={"method": "seeded"})
+
+
 def _sweep_baseline(config: Settings, volume: str, truth: Truth) -> Sweep:
     settings, geometry = config.volume(volume), truth.geometry
     raw = geometry.open(str(settings.raw), voxel_size_nm=settings.voxel_size_nm).read(truth.roi)
@@ -221,7 +228,7 @@ def _sweep_baseline(config: Settings, volume: str, truth: Truth) -> Sweep:
         affinities,
         AFFINITY_OFFSETS,
         geometry.voxel_size,
-        config.fragments,
+        baseline_fragments(config),
         config.agglomerate,
         thresholds=config.lookup_tables.values,
     )

@@ -15,7 +15,7 @@ from catena.blockwise.faults import fault_point
 from catena.blockwise.masks import kept_voxels
 from catena.blockwise.stage import BlockFunction, BlockwiseStage, keep_or_create
 from catena.graphs import TableSchema
-from catena.segmentation import extract_fragments, fragment_context
+from catena.segmentation import extract_fragments, fragment_channels, fragment_context
 from catena.task import Given, Input, Job, Made, Output
 from local_shape_descriptors.config import LocalShapeDescriptorsConfig
 from local_shape_descriptors.geometry import VolumeGeometry, block_slices, fragment_grid, open_input, volume_geometry
@@ -59,6 +59,13 @@ class FragmentsStage(BlockwiseStage):
 
     name, version = "fragments", 2
 
+    def check(self, config: Settings, volume: str) -> None:
+        """Refuse also a method that cannot work with what will be predicted, before hours of training."""
+        super().check(config, volume)
+        if isinstance(affinities_input(config, volume), Made):
+            offsets = [Coordinate(each) for each in config.model.neighbourhood]
+            fragment_channels(offsets, len(offsets), config.fragments, volume_geometry(config, volume).voxel_size)
+
     def applies(self, config: Settings, volume: str) -> bool:
         """A model of descriptors alone is trained and predicted, but nothing is segmented with it."""
         return has_affinities(config, volume)
@@ -76,8 +83,8 @@ class FragmentsStage(BlockwiseStage):
         """Return the method's settings and the blocks: ids depend on them."""
         geometry = volume_geometry(config, volume)
         shape = fragment_grid(config, geometry, Coordinate(0, 0, 0)).block_shape_vox
-        values = config.fragments.model_dump(mode="json", exclude={"block_shape_vox"})
-        fragments = {"fragments": {**values, "block_shape_vox": list(shape)}, "roi": repr(geometry.roi)}
+        values = {**config.fragments.result_settings(), "block_shape_vox": list(shape)}
+        fragments = {"fragments": values, "roi": repr(geometry.roi)}
         return {**fragments, **mask_settings(config, volume)}
 
     def execution(self, config: Settings) -> ExecutionConfig:
@@ -97,7 +104,8 @@ class FragmentsStage(BlockwiseStage):
         """Create the array and the table."""
         config = settings_of(job)
         outputs, geometry = self.outputs(config, job.volume), volume_geometry(config, job.volume)
-        _ = open_input(job, "affinities", geometry).affinity_offsets  # refused here rather than in every worker
+        offsets = open_input(job, "affinities", geometry).affinity_offsets  # refused here rather than in every worker
+        fragment_channels(offsets, len(offsets), config.fragments, geometry.voxel_size)
         keep_or_create(
             job.staged(outputs["fragments"]),
             roi=grid.roi,

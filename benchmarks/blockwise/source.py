@@ -75,7 +75,7 @@ def isotropic(smoke: bool) -> Source:
     prediction = _prediction()
     if prediction is not None:
         name, array = prediction
-        short = list(short_range_channels(array.affinity_offsets, len(array.affinity_offsets)))
+        short = list(short_range_channels(array.affinity_offsets, len(array.affinity_offsets)).all)
         return _corner(Source(name, array.read()[short], labels.read(array.roi), array.voxel_size), edge)
     part = (slice(0, edge),) * 3
     raw = open_array(container / "raw")

@@ -15,7 +15,13 @@ if TYPE_CHECKING:
     from catena.segmentation.config import AgglomerateConfig, FragmentsConfig, parse_merge_function
     from catena.segmentation.edges import EdgeStatistics, edge_statistics
     from catena.segmentation.forced import forced_edges, forced_edges_within
-    from catena.segmentation.fragments import Fragments, extract_fragments, fragment_context, owner
+    from catena.segmentation.fragments import (
+        Fragments,
+        extract_fragments,
+        fragment_channels,
+        fragment_context,
+        owner,
+    )
     from catena.segmentation.graph_agglomeration import agglomerate_graph
     from catena.segmentation.in_memory import THRESHOLDS, Segmentation, segment
     from catena.segmentation.lookup import iterate_lookup_tables, lookup_tables
@@ -34,6 +40,7 @@ _HOME = {
     "forced_edges_within": "forced",
     "Fragments": "fragments",
     "extract_fragments": "fragments",
+    "fragment_channels": "fragments",
     "fragment_context": "fragments",
     "owner": "fragments",
     "agglomerate_graph": "graph_agglomeration",
@@ -59,6 +66,7 @@ __all__ = [
     "extract_fragments",
     "forced_edges",
     "forced_edges_within",
+    "fragment_channels",
     "fragment_context",
     "iterate_lookup_tables",
     "lookup_tables",

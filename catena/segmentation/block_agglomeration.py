@@ -18,7 +18,7 @@ from funlib.geometry import Coordinate
 from numpy.typing import NDArray
 
 from catena.errors import ConfigError, GeometryError
-from catena.segmentation.boundary import quantise, short_range_channels
+from catena.segmentation.boundary import ShortRange, quantise, short_range_channels
 from catena.segmentation.config import parse_merge_function
 from catena.segmentation.edges import edge_statistics
 from catena.segmentation.fragments import owner
@@ -31,8 +31,6 @@ PREBUILT = (
     *(f"hist_quant_{q}{form}" for q in range(10, 100, 5) for form in ("", "_initmax")),
 )
 """Merge functions that the waterz wheel has compiled; for others it needs a compiler, boost's headers and witty."""
-
-_SHORT_RANGE = (Coordinate(-1, 0, 0), Coordinate(0, -1, 0), Coordinate(0, 0, -1))
 
 
 def agglomerate_block(
@@ -87,7 +85,7 @@ def agglomerate_block(
     ids = np.concatenate([np.zeros(1, np.uint64), ids[ids > 0]])  # waterz: 0 is background
     whole = _joined(ids, forced)
     dense = whole[np.searchsorted(ids, fragments)].astype(np.uint64)
-    a, b, score = _merge_history(_as_float(affinities, channels), dense, 1.0, function)
+    a, b, score = _merge_history(affinities, channels, dense, 1.0, function)
     rows_u, rows_v = rows_of(ids, contacts.u, "contacts"), rows_of(ids, contacts.v, "contacts")
     scores = joining_scores(ids.size, a, b, score, whole[rows_u], whole[rows_v])
     return contacts.u, contacts.v, scores
@@ -114,11 +112,11 @@ def owned_edges(u: NDArray[np.uint64], block_index: int, block_shape_vox: Coordi
 
 
 def merge_below(
-    fragments: NDArray[np.uint32], affinities: NDArray[np.uint8], channels: tuple[int, int, int], threshold: float
+    fragments: NDArray[np.uint32], affinities: NDArray[np.uint8], channels: ShortRange, threshold: float
 ) -> NDArray[np.uint32]:
     """Return fragments merged by waterz with the mean affinity, as long as the score is below `threshold`."""
     merged = fragments.astype(np.uint64)
-    _merge_history(_as_float(affinities, channels), merged, threshold, waterz_expression("mean"))
+    _merge_history(affinities, channels, merged, threshold, waterz_expression("mean"))
     return merged.astype(np.uint32)
 
 
@@ -160,10 +158,6 @@ def _missing_to_compile() -> list[str]:
     return [what for what, there in found.items() if not there]
 
 
-def _as_float(affinities: NDArray[np.uint8], channels: tuple[int, int, int]) -> NDArray[np.float32]:
-    return affinities[list(channels)].astype(np.float32) / np.float32(255)
-
-
 def _joined(ids: NDArray[np.uint64], forced: NDArray[np.uint64] | None) -> NDArray[np.int64]:
     """Return for each row the first row of its fragment, after forced edges within the block are joined."""
     parent = np.arange(ids.size)
@@ -177,19 +171,31 @@ def _joined(ids: NDArray[np.uint64], forced: NDArray[np.uint64] | None) -> NDArr
 
 
 def _merge_history(
-    affinities: NDArray[np.float32], fragments: NDArray[np.uint64], threshold: float, function: str
+    affinities: NDArray[np.uint8], channels: ShortRange, fragments: NDArray[np.uint64], threshold: float, function: str
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Run waterz, which changes `fragments` in place, and return its merges in their order."""
+    """Run waterz, change `fragments` in place, and return its merges in their order.
+
+    waterz has no word for sections that do not touch: between them it is given empty ones.
+    """
+    apart = 2 if channels.z is None else 1
+    shape = (apart * fragments.shape[0], *fragments.shape[1:])
+    merged = np.zeros(shape, np.uint64)
+    merged[::apart] = fragments
+    values = np.zeros((3, *shape), np.float32)
+    for axis, channel in enumerate((channels.z, channels.y, channels.x)):
+        if channel is not None:
+            values[axis, ::apart] = affinities[channel] / np.float32(255)
     with _silenced():
         _, history = next(
             waterz.agglomerate(
-                affinities,
+                values,
                 [threshold],
-                fragments=fragments,
+                fragments=merged,
                 scoring_function=function,
                 return_merge_history=True,
             )
         )
+    fragments[:] = merged[::apart]
     merges = cast(list[dict[str, Any]], history)
     a = np.fromiter((each["a"] for each in merges), np.int64, len(merges))
     b = np.fromiter((each["b"] for each in merges), np.int64, len(merges))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from funlib.geometry import Coordinate
@@ -14,8 +16,37 @@ from catena.errors import DataError, GeometryError
 _SHORT_RANGE = (Coordinate(-1, 0, 0), Coordinate(0, -1, 0), Coordinate(0, 0, -1))
 
 
-def short_range_channels(affinity_offsets: Sequence[Coordinate], channels: int) -> tuple[int, int, int]:
+@dataclass(frozen=True)
+class ShortRange:
+    """Which channels join a voxel with its lower neighbour along each axis.
+
+    Attributes
+    ----------
+    z
+        None for the affinities of a 2D model: sections have nothing to do with one another.
+    y, x
+        In plane.
+    """
+
+    z: int | None
+    y: int
+    x: int
+
+    @property
+    def in_plane(self) -> tuple[int, ...]:
+        """The channels of y and x."""
+        return self.y, self.x
+
+    @property
+    def all(self) -> tuple[int, ...]:
+        """The channels of all axes that have one, in the order z, y, x."""
+        return self.in_plane if self.z is None else (self.z, self.y, self.x)
+
+
+def short_range_channels(affinity_offsets: Sequence[Coordinate], channels: int) -> ShortRange:
     """Return which channels join a voxel with its lower neighbour along z, y and x; others are long-range.
+
+    Affinities of which none leads out of its section are those of a 2D model, and need no neighbour along z.
 
     Parameters
     ----------
@@ -27,19 +58,20 @@ def short_range_channels(affinity_offsets: Sequence[Coordinate], channels: int) 
     Raises
     ------
     GeometryError
-        If there is not one offset per channel, or if one of the three short-range offsets is missing.
+        If there is not one offset per channel, or if one of the short-range offsets is missing.
     """
     offsets = [Coordinate(offset) for offset in affinity_offsets]
     if len(offsets) != channels:
         raise GeometryError(f"affinities have {channels} channels, but {len(offsets)} offsets are given: {offsets}")
-    missing = [tuple(offset) for offset in _SHORT_RANGE if offset not in offsets]
+    planar = not any(offset[0] for offset in offsets)
+    missing = [tuple(offset) for offset in _SHORT_RANGE[planar:] if offset not in offsets]
     if missing:
         raise GeometryError(
             f"affinities lack the short-range offsets {missing} (z, y, x, in voxels); they have"
             f" {[tuple(offset) for offset in offsets]}"
         )
-    z, y, x = (offsets.index(offset) for offset in _SHORT_RANGE)
-    return z, y, x
+    z, y, x = (offsets.index(offset) if offset in offsets else None for offset in _SHORT_RANGE)
+    return ShortRange(z, cast(int, y), cast(int, x))
 
 
 def quantise(affinities: NDArray[np.generic]) -> NDArray[np.uint8]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from funlib.geometry import Coordinate
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from catena.config import Config
 from catena.errors import ConfigError
@@ -14,17 +14,19 @@ from catena.errors import ConfigError
 ANISOTROPY_PER_SECTION = 2.0
 """From this ratio of section thickness to pixel size on, fragments are made section by section."""
 
+_OF_MUTEX = frozenset({"attractive_bias", "repulsive_bias", "repulsive_stride", "mutex_context"})
 _MERGE_FUNCTION = re.compile(r"^(mean|hist_quant_([1-9]\d?)(_initmax)?)$")
 
 
 class FragmentsConfig(Config):
     """How affinities are cut into fragments."""
 
-    method: Literal["basins", "seeded"] = Field(
+    method: Literal["basins", "seeded", "mutex"] = Field(
         "basins",
         description="basins: every voxel follows its steepest neighbour on the capped distance to the boundary; the"
         " result does not depend on the block layout. seeded: watershed from the maxima of the distance, as published;"
-        " it depends on the layout near block faces.",
+        " it depends on the layout near block faces. mutex: the mutex watershed, from short- and long-range affinities;"
+        " it depends on the layout near block faces too.",
     )
     per_section: bool | None = Field(
         None,
@@ -66,21 +68,38 @@ class FragmentsConfig(Config):
         0.0,
         ge=0,
         le=1,
-        description="seeded: fragments whose mean affinity is below this value are dropped. Refused for basins: a block"
-        " sees only a piece of a basin, so that the result would depend on the layout.",
+        description="seeded, mutex: fragments whose mean affinity is below this value are dropped. Refused for basins:"
+        " a block sees only a piece of a basin, so that the result would depend on the layout.",
     )
     minimum_size: int = Field(
         0,
         ge=0,
-        description="seeded: fragments of fewer voxels are dropped. Refused for basins, as minimum_mean_affinity is.",
+        description="seeded, mutex: fragments of fewer voxels are dropped. Refused for basins, as"
+        " minimum_mean_affinity is.",
     )
     epsilon_agglomerate: float = Field(
         0.0,
         ge=0,
         lt=1,
-        description="seeded: fragments of a block are merged first with waterz (mean affinity) up to this score."
+        description="seeded, mutex: fragments of a block are merged first with waterz (mean affinity) up to this score."
         " 0: not at all.",
     )
+    attractive_bias: float = Field(
+        -0.4,
+        ge=-1,
+        le=1,
+        description="mutex: added to short-range affinities; a positive sum joins two voxels, a negative one keeps them"
+        " apart, and the largest absolute sums come first.",
+    )
+    repulsive_bias: float = Field(
+        -0.7, ge=-1, le=1, description="mutex: added to long-range affinities, likewise; lower values split more."
+    )
+    repulsive_stride: tuple[PositiveInt, PositiveInt, PositiveInt] = Field(
+        (1, 1, 1),
+        description="mutex: only every n-th long-range affinity along each axis z, y, x counts; larger strides split"
+        " less and are faster.",
+    )
+    mutex_context: int = Field(16, ge=0, description="mutex: context around a block in voxels (of the smallest edge).")
 
     @model_validator(mode="after")
     def _refuse_what_depends_on_the_layout(self) -> Self:
@@ -92,6 +111,11 @@ class FragmentsConfig(Config):
                 " method: seeded, or leave it at 0"
             )
         return self
+
+    def result_settings(self) -> dict[str, Any]:
+        """Return what fragments depend on, as plain values: without what only another method looks at."""
+        unused = frozenset() if self.method == "mutex" else _OF_MUTEX
+        return self.model_dump(mode="json", include=set(FragmentsConfig.model_fields) - unused)
 
     def sectionwise(self, voxel_size: Coordinate) -> bool:
         """Return whether fragments are made section by section in data of `voxel_size`."""

@@ -82,7 +82,8 @@ def edge_statistics(
     affinities
         (c, z, y, x) uint8, or floating point in [0, 1].
     affinity_offsets
-        Offset of every channel in voxels; only the short-range ones are used.
+        Offset of every channel in voxels; only the short-range ones are used. Where no offset leads out of its section
+        (a 2D model), there are no edges between sections.
     fragments
         (z, y, x) uint64 of the same voxels: the core and one voxel of context above it, cut off where the volume ends.
         Context below the core is allowed.
@@ -103,7 +104,8 @@ def edge_statistics(
         raise GeometryError(f"fragments have shape {fragments.shape}, affinities {affinities.shape[1:]} (z, y, x)")
     if not 0 <= bins <= 256:
         raise GeometryError(f"a histogram of uint8 values has 1 to 256 bins (0 for none), not {bins}")
-    channels = np.array(short_range_channels(affinity_offsets, affinities.shape[0]), np.int64)
+    short = short_range_channels(affinity_offsets, affinities.shape[0])
+    channels = np.array([-1 if short.z is None else short.z, *short.in_plane], np.int64)
     bounds = [(0, n) if core is None else core[axis].indices(n)[:2] for axis, n in enumerate(fragments.shape)]
     columns = _gather(
         affinities, channels, np.ascontiguousarray(fragments, np.uint64), np.array(bounds, np.int64), bins
@@ -128,6 +130,8 @@ def _gather(
     rows = 0
     for axis in range(3):
         dz, dy, dx = np.int64(axis == 0), np.int64(axis == 1), np.int64(axis == 2)
+        if channels[axis] < 0:
+            continue
         channel = affinities[channels[axis]]
         row = -1
         for z in range(bounds[0, 0], min(bounds[0, 1], fragments.shape[0] - dz)):

@@ -12,13 +12,14 @@ from funlib.geometry import Coordinate
 from numpy.typing import NDArray
 
 from catena.compiled import kernel
-from catena.errors import DataError, GeometryError
+from catena.errors import ConfigError, DataError, GeometryError
 from catena.segmentation.ascent import SMOOTHING_REACH, STAY, ascent_field, field_reach, steepest_neighbours
 from catena.segmentation.basins import MEETING_REACH, label_basins
-from catena.segmentation.boundary import foreground, quantise, short_range_channels
+from catena.segmentation.boundary import ShortRange, foreground, quantise, short_range_channels
 from catena.segmentation.config import FragmentsConfig
 from catena.segmentation.distance import Box, squared_distance, voxel_edges
 from catena.segmentation.growth import growth_reach, spread, ways_inside
+from catena.segmentation.mutex import mutex_watershed, signed_channels
 from catena.segmentation.seeds import maxima
 from catena.segmentation.watershed import LEVELS_PER_EDGE, flood
 
@@ -40,7 +41,7 @@ class Fragments:
         (n, 3) int64 position in the core, in voxels, of the voxel that stands for the fragment.
     pointers
         (n,) int8: where the tree goes on from its root, across a block face: 9·(dz+1) + 3·(dy+1) + (dx+1), or 13 where
-        it ends in the block. Always 13 for seeded fragments.
+        it ends in the block. Always 13 but for basins.
     """
 
     labels: NDArray[np.uint64]
@@ -53,8 +54,8 @@ class Fragments:
 def fragment_context(config: FragmentsConfig, voxel_size: Coordinate) -> Coordinate:
     """Return the context in voxels that a block reads on every side.
 
-    For basins it makes the fragments, once joined, exactly those of the whole volume; for seeded ones it only keeps the
-    effect of the block's faces small. At the volume's own faces it is cut off, never padded.
+    For basins it makes the fragments, once joined, exactly those of the whole volume; for other methods it only keeps
+    the effect of the block's faces small. At the volume's own faces it is cut off, never padded.
     """
     in_plane = config.sectionwise(voxel_size)
     if config.method == "basins":
@@ -63,7 +64,8 @@ def fragment_context(config: FragmentsConfig, voxel_size: Coordinate) -> Coordin
         needed = Coordinate(max(pair) + 1 for pair in zip(climbing, growing, strict=True))  # 1: who is pointed to
         reach = needed + _reach_vox(MEETING_REACH, voxel_size, in_plane)
         return Coordinate(0, *reach[1:]) if in_plane else reach
-    return _reach_vox(config.seeded_context, voxel_size, in_plane)
+    reach_vox = config.mutex_context if config.method == "mutex" else config.seeded_context
+    return _reach_vox(reach_vox, voxel_size, in_plane)
 
 
 def _reach_vox(reach: int, voxel_size: Coordinate, in_plane: bool) -> Coordinate:
@@ -94,7 +96,8 @@ def extract_fragments(
         (c, z, y, x) uint8, or floating point in [0, 1]: the core with :func:`fragment_context` around it, cut off where
         the volume ends (not padded).
     affinity_offsets
-        Offset of every channel in voxels; the three short-range ones must be among them, others are ignored.
+        Offset of every channel in voxels; the short-range ones must be among them, others only mutex looks at. Where
+        no offset leads out of its section (a 2D model), every section is treated on its own.
     config
         Method and thresholds.
     voxel_size
@@ -116,6 +119,8 @@ def extract_fragments(
         If shapes, offsets or the core do not fit together.
     DataError
         If the affinities are of another dtype or range.
+    ConfigError
+        If the method cannot work with these offsets.
 
     Examples
     --------
@@ -125,14 +130,52 @@ def extract_fragments(
     array([16])
     """
     affinities = quantise(affinities)
-    channels = short_range_channels(affinity_offsets, affinities.shape[0])
+    short, config = fragment_channels(affinity_offsets, affinities.shape[0], config, voxel_size)
     core, shape, begin = _place(affinities.shape[1:], core, block_index, block_shape_vox, core_begin_vox)
     in_plane = config.sectionwise(voxel_size)
-    used = channels[1:] if in_plane else channels
+    used = short.in_plane if in_plane else short.all
     inside = foreground(affinities, used, config.threshold, mask)
     if config.method == "basins":
         return _basins(inside, config, voxel_size, core, block_index, shape, begin, mask)
-    return _seeded(inside, affinities, channels, config, voxel_size, core, block_index, shape, mask)
+    if config.method == "seeded":
+        found = _seeded(inside, config, voxel_size)
+    else:
+        signed = signed_channels(affinity_offsets, short, config, in_plane=in_plane)
+        found = mutex_watershed(affinities, inside, signed, begin - Coordinate(each.start for each in core))
+    if config.epsilon_agglomerate > 0:
+        from catena.segmentation.block_agglomeration import merge_below
+
+        found = merge_below(found, affinities, short, config.epsilon_agglomerate)
+    _drop(found, affinities, used, config)
+    if config.grow:
+        free = (inside == 0) if mask is None else (inside == 0) & (mask != 0)  # not what was dropped
+        labelled = (found > 0).astype(np.uint8)
+        spread(found, ways_inside(labelled, voxel_size, config.grow, free, in_plane=in_plane))
+    return _cut(found[core], block_index, shape, in_plane)
+
+
+def fragment_channels(
+    affinity_offsets: Sequence[Coordinate], channels: int, config: FragmentsConfig, voxel_size: Coordinate
+) -> tuple[ShortRange, FragmentsConfig]:
+    """Return the short-range channels, and the configuration with `per_section` decided.
+
+    Raises
+    ------
+    GeometryError
+        If a short-range offset is missing.
+    ConfigError
+        If the method cannot work with these offsets.
+    """
+    short = short_range_channels(affinity_offsets, channels)
+    if short.z is None and config.per_section is False:
+        raise ConfigError(
+            "fragments.per_section is false, but no affinity leads from section to section, as in a 2D model: the"
+            f" offsets are {[tuple(each) for each in affinity_offsets]}; leave per_section out"
+        )
+    in_plane = config.sectionwise(voxel_size) or short.z is None
+    if config.method == "mutex":
+        signed_channels(affinity_offsets, short, config, in_plane=in_plane)
+    return short, config.model_copy(update={"per_section": in_plane})
 
 
 def _place(
@@ -214,17 +257,7 @@ def _valid_part(core: Box, array_shape: tuple[int, ...], context: Coordinate, fu
     return cast(Box, tuple(parts))
 
 
-def _seeded(
-    inside: NDArray[np.uint8],
-    affinities: NDArray[np.uint8],
-    channels: tuple[int, int, int],
-    config: FragmentsConfig,
-    voxel_size: Coordinate,
-    core: Box,
-    block_index: int,
-    shape: Coordinate,
-    mask: NDArray[np.generic] | None,
-) -> Fragments:
+def _seeded(inside: NDArray[np.uint8], config: FragmentsConfig, voxel_size: Coordinate) -> NDArray[np.uint32]:
     in_plane = config.sectionwise(voxel_size)
     edges = voxel_edges(voxel_size)
     smallest = min(edges[1:] if in_plane else edges)
@@ -232,28 +265,23 @@ def _seeded(
     window = tuple(max(1, round(config.seed_window * smallest / edge)) for edge in edges)
     seeds = maxima(squared, cast(tuple[int, int, int], window), in_plane=in_plane)
     heights = np.rint(np.sqrt(squared) * (LEVELS_PER_EDGE / smallest)).astype(np.int32)
-    grown = flood(heights, seeds, in_plane=in_plane)
-    if config.epsilon_agglomerate > 0:
-        from catena.segmentation.block_agglomeration import merge_below
+    return flood(heights, seeds, in_plane=in_plane)
 
-        grown = merge_below(grown, affinities, channels, config.epsilon_agglomerate)
-    used = channels[1:] if in_plane else channels
-    _drop(grown, affinities, used, config)
-    if config.grow:
-        free = (inside == 0) if mask is None else (inside == 0) & (mask != 0)  # not what was dropped
-        labelled = (grown > 0).astype(np.uint8)
-        spread(grown, ways_inside(labelled, voxel_size, config.grow, free, in_plane=in_plane))
-    # cut at the core's faces a fragment may fall apart, and one id is one connected component (growth goes across edges
-    # and corners)
+
+def _cut(fragments: NDArray[np.uint32], block_index: int, shape: Coordinate, in_plane: bool) -> Fragments:
+    """Name what the core's faces leave of fragments.
+
+    Cut there a fragment may fall apart, and one id is one connected component (growth goes across edges and corners).
+    """
     if in_plane:
-        sections = [cc3d.connected_components(each, connectivity=8, out_dtype=np.uint32) for each in grown[core]]
-        pieces = np.zeros([each.stop - each.start for each in core], np.uint64)
+        sections = [cc3d.connected_components(each, connectivity=8, out_dtype=np.uint32) for each in fragments]
+        pieces = np.zeros(fragments.shape, np.uint64)
         count = 0
         for piece, section in zip(pieces, sections, strict=True):
             piece[:] = section + np.uint64(count) * (section > 0)
             count += int(section.max(initial=0))
     else:
-        pieces = cc3d.connected_components(np.ascontiguousarray(grown[core]), connectivity=26, out_dtype=np.uint64)
+        pieces = cc3d.connected_components(np.ascontiguousarray(fragments), connectivity=26, out_dtype=np.uint64)
     local, roots = _first_voxels(pieces, cast(tuple[int, int, int], tuple(shape)))
     at = np.stack(np.unravel_index(roots - 1, tuple(shape)), axis=1).astype(np.int64)
     return _described(local, roots, at, np.full(roots.size, STAY, np.int8), block_index, shape)

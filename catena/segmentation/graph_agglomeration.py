@@ -12,6 +12,7 @@ from catena.segmentation.contraction import ContractedGraph, contract
 from catena.segmentation.edge_queue import pop, push
 from catena.segmentation.edges import EdgeStatistics
 from catena.segmentation.merge_tree import joining_scores
+from catena.segmentation.pair_table import pair_key, pair_slot
 from catena.segmentation.union_find import find
 
 _DEAD, _CURRENT, _STALE = 0, 1, 2
@@ -192,11 +193,11 @@ def _agglomerate(
             moved = half >> 1
             if state[moved] != _DEAD:
                 other = find(parent, a[moved] if half & 1 else b[moved])
-                slot = _slot(keys, _pair(nodes, big, other))
+                slot = pair_slot(keys, pair_key(nodes, big, other))
                 rival = values[slot] if keys[slot] >= 0 else moved
                 keeps = moved
                 if rival == moved:
-                    keys[slot] = _pair(nodes, big, other)
+                    keys[slot] = pair_key(nodes, big, other)
                     used += 1
                     degree[big] += 1
                 else:
@@ -254,22 +255,6 @@ def _append(
 
 
 @kernel
-def _pair(nodes: int, a: int, b: int) -> int:
-    return int(min(a, b)) * nodes + int(max(a, b))
-
-
-@kernel
-def _slot(keys: NDArray[np.int64], key: int) -> int:
-    """Return where `key` is in the table, or the free place (-1) where it belongs."""
-    mixed = np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)
-    mixed ^= mixed >> np.uint64(32)
-    slot = int(np.int64(mixed & np.uint64(keys.size - 1)))
-    while keys[slot] != key and keys[slot] >= 0:
-        slot = (slot + 1) & (keys.size - 1)
-    return slot
-
-
-@kernel
 def _hashed(
     nodes: int, a: NDArray[np.int32], b: NDArray[np.int32], state: NDArray[np.uint8], parent: NDArray[np.int32]
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], int]:
@@ -288,7 +273,7 @@ def _hashed(
     values = np.empty(size, a.dtype)
     for edge in range(a.size):
         if state[edge] != _DEAD:
-            slot = _slot(keys, _pair(nodes, find(parent, a[edge]), find(parent, b[edge])))
-            keys[slot] = _pair(nodes, find(parent, a[edge]), find(parent, b[edge]))
+            slot = pair_slot(keys, pair_key(nodes, find(parent, a[edge]), find(parent, b[edge])))
+            keys[slot] = pair_key(nodes, find(parent, a[edge]), find(parent, b[edge]))
             values[slot] = edge
     return keys, values, living

@@ -75,7 +75,7 @@ def segment(
     affinities
         (c, z, y, x) uint8, or floating point in [0, 1].
     affinity_offsets
-        Offset of every channel in voxels; the three short-range ones must be among them.
+        Offset of every channel in voxels; the short-range ones must be among them (:func:`extract_fragments`).
     voxel_size
         In world units.
     fragments, agglomerate
@@ -91,6 +91,8 @@ def segment(
         If shapes do not fit together or a short-range offset is missing.
     DataError
         If the affinities are of another dtype or range.
+    ConfigError
+        If the method cannot work with these offsets, or there is no such merge function.
 
     Examples
     --------

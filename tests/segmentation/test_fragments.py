@@ -12,7 +12,7 @@ from catena.errors import ConfigError, DataError, GeometryError
 from catena.segmentation import FragmentsConfig, extract_fragments, fragment_context, owner
 from catena.segmentation.ascent import OUTSIDE, STAY, ascent_field, steepest_neighbours
 from catena.segmentation.basins import label_basins
-from catena.segmentation.boundary import foreground, quantise, short_range_channels
+from catena.segmentation.boundary import ShortRange, foreground, quantise, short_range_channels
 from catena.segmentation.distance import capped_squared_distance, squared_distance, voxel_edges
 from catena.segmentation.seeds import maxima
 from catena.segmentation.watershed import flood
@@ -36,7 +36,8 @@ def test_short_range_channels_are_found_among_long_range_ones():
     found = short_range_channels(
         [Coordinate(0, 0, -9), Coordinate(0, 0, -1), Coordinate(-1, 0, 0), Coordinate(0, -1, 0)], 4
     )
-    assert found == (2, 3, 1)
+    assert found == ShortRange(2, 3, 1)
+    assert (found.all, found.in_plane) == ((2, 3, 1), (3, 1))
 
 
 def test_missing_short_range_offset_is_named(offsets):
