@@ -88,6 +88,9 @@ class VolumeInputs(Config):
     """Results made elsewhere, used for one volume instead of computing them."""
 
     affinities: Path_ | None = Field(None, description="affinities (c,z,y,x) with an attribute `offsets`")
+    other_affinities: dict[Name, Path_] = Field(
+        default_factory=dict, description="likewise, of other objects, by name (mitochondria)"
+    )
 
 
 class VolumeConfig(Config):
@@ -235,6 +238,7 @@ def check_volume(volume: VolumeConfig, name: str) -> None:
         "labels": volume.labels,
         "labels_mask": volume.labels_mask,
         "inputs.affinities": volume.inputs.affinities,
+        **{f"inputs.other_affinities.{key}": path for key, path in volume.inputs.other_affinities.items()},
         **{f"other_labels.{key}": path for key, path in volume.other_labels.items()},
         **{f"references.{key}": path for key, path in volume.references.items()},
     }

@@ -176,7 +176,7 @@ class Stage(ABC):
     except in :meth:`run`.
     """
 
-    name: ClassVar[str]
+    name: str
     version: ClassVar[int]
     per_volume: ClassVar[bool] = True
 

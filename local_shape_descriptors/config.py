@@ -67,6 +67,30 @@ class AgglomerateStageConfig(AgglomerateConfig):
         return values
 
 
+class MitochondriaFragmentsConfig(FragmentsConfig):
+    """How affinities of mitochondria are cut into fragments."""
+
+    grow: int = Field(
+        0,
+        ge=0,
+        le=32,
+        description="As fragments.grow. Mitochondria lie apart, and what is between them is none of them: 0.",
+    )
+
+
+class MitochondriaConfig(Config):
+    """Segmentation of mitochondria, where a model predicts them (mtlsdmito).
+
+    Blocks, graph store, thresholds and workers are those of the neurons' stages.
+    """
+
+    fragments: MitochondriaFragmentsConfig = MitochondriaFragmentsConfig()
+    agglomerate: AgglomerateConfig = AgglomerateConfig()
+    threshold: float | None = Field(
+        None, ge=0, le=1, description="As segmentation.threshold; validation needs `other_labels` of mitochondria."
+    )
+
+
 class LookupTablesConfig(Config):
     """Fragments to segments, at every threshold at once."""
 
@@ -176,6 +200,7 @@ class LocalShapeDescriptorsConfig(ExperimentConfig):
     predict: PredictConfig = PredictConfig()
     fragments: FragmentsStageConfig = FragmentsStageConfig()
     agglomerate: AgglomerateStageConfig = AgglomerateStageConfig()
+    mitochondria: MitochondriaConfig = MitochondriaConfig()
     lookup_tables: LookupTablesConfig = LookupTablesConfig()
     segmentation: SegmentationConfig = SegmentationConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
@@ -199,12 +224,17 @@ class LocalShapeDescriptorsConfig(ExperimentConfig):
 
     @model_validator(mode="after")
     def _has_a_table(self) -> Self:
-        threshold, values = self.segmentation.threshold, self.lookup_tables.values
-        for name, each in (("threshold", threshold), ("default_threshold", self.segmentation.default_threshold)):
+        values = self.lookup_tables.values
+        chosen = {
+            "segmentation.threshold": self.segmentation.threshold,
+            "segmentation.default_threshold": self.segmentation.default_threshold,
+            "mitochondria.threshold": self.mitochondria.threshold,
+        }
+        for name, each in chosen.items():
             if each is not None and min(abs(each - value) for value in values) > 1e-9:
                 nearest = min(values, key=lambda value, each=each: abs(each - value))  # type: ignore[misc]
                 raise ValueError(
-                    f"segmentation.{name}: no lookup table at threshold {each}; the nearest is {nearest:g}. Add it to "
+                    f"{name}: no lookup table at threshold {each}; the nearest is {nearest:g}. Add it to "
                     "lookup_tables.thresholds, or change lookup_tables.step"
                 )
         return self
