@@ -3,9 +3,9 @@
 from catena.targets.affinities import affinities
 from catena.targets.balance import balance_weights
 from catena.targets.boundaries import erode_boundaries
-from catena.targets.descriptors import descriptor_context_nm, shape_descriptors
 from catena.targets.distance import distance
 from catena.targets.foreground import contour, foreground
+from catena.targets.shape_descriptors import descriptor_context_nm, shape_descriptors
 
 __all__ = [
     "affinities",
