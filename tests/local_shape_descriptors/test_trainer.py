@@ -179,6 +179,57 @@ def test_labelled_background_is_trained_on(tmp_path):
             assert not known.all()
 
 
+def test_heads_of_other_objects_have_targets_from_their_own_labels(tmp_path):
+    labels = bricks((32, 32, 32))
+    others = np.where(labels % 3 == 0, labels, 0)
+    paths = {"mitochondria": store(tmp_path / "v.zarr/mitochondria", others)}
+    heads = {
+        "affinities": {},
+        "mitochondria": {"target": "affinities", "labels": "mitochondria"},
+        "inside": {"target": "foreground", "labels": "mitochondria"},
+        "rim": {"target": "contour"},
+        "depth": {"target": "distance", "distance_nm": 16},
+    }
+    model = ModelConfig.parse({"type": "aff", "levels": 1, "feature_maps": 2, "growth": 2, "heads": heads})
+    crops = crops_of(volume(tmp_path, labels, other_labels=paths), model=model)
+    with crops() as crop:
+        made = crop(0)
+    assert {head: len(each) for head, each in made.targets.items()} == model.channels
+    inside = made.targets["inside"][0] > 0
+    raw = inner(made.raw, crops)[0]
+    assert not (inside & ~np.isin(raw, crops_raw(others[others > 0]))).any()
+    assert inside.any()
+    assert not made.targets["mitochondria"][0][~inside].any()
+    assert made.targets["rim"].mean() == pytest.approx(1 - (6 / 8) ** 3, abs=0.15)
+    assert made.targets["depth"].min() > 0.7  # nothing is background
+    assert all(each.min() > 0 for head, each in made.weights.items() if head not in ("affinities", "mitochondria"))
+
+    unlabelled = crops_of(volume(tmp_path / "other", labels), model=model)
+    with unlabelled() as crop:
+        made = crop(0)
+    assert not made.weights["inside"].any()
+    assert made.weights["rim"].any()
+
+
+def test_heads_whose_labels_no_volume_has_are_refused(tmp_path):
+    model = MODEL.model_copy(update={"heads": ModelConfig(type="mtlsdmito").heads})
+    with pytest.raises(
+        ConfigError, match=r"heads.mitochondria is trained on the labels 'mitochondria', which no .*brick"
+    ):
+        train([volume(tmp_path, bricks((32, 32, 32)))], tmp_path, model)
+
+
+def test_affinities_across_more_than_a_crop_are_refused(tmp_path):
+    model = ModelConfig.parse(
+        {**MODEL.model_dump(mode="json"), "heads": {}, "neighbourhood": [[-1, 0, 0], [0, -24, 0]]}
+    )
+    config = TrainConfig(iterations=1, input_shape_vox=(24, 24, 24))
+    with pytest.raises(
+        ConfigError, match=r"the affinity offset \[0, -24, 0\] reaches outside the crop of \[24, 24, 24\]"
+    ):
+        train([volume(tmp_path, bricks((32, 32, 32)))], tmp_path, model, config)
+
+
 def test_a_volume_smaller_than_a_crop_is_mirrored_and_only_itself_counts(tmp_path):
     labels = bricks((6, 14, 14))
     crops = crops_of(volume(tmp_path, labels), min_labelled=0.0, output=(24, 24, 24))
