@@ -39,5 +39,4 @@ def moved(section: NDArray[np.float32], length: int, angle: float) -> NDArray[np
     steps = np.arange(length) - (length - 1) / 2
     direction = np.array([np.sin(angle), np.cos(angle)])
     positions = (shift(section, step * direction, order=1, mode="nearest") for step in steps)
-    mean: NDArray[np.float32] = (sum(positions) / np.float32(length)).astype(np.float32)
-    return mean
+    return np.mean(list(positions), axis=0, dtype=np.float32)

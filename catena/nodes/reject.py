@@ -48,7 +48,8 @@ class RejectUnlabelled(gp.BatchFilter):
             fractions.append(fraction)
         raise DataError(
             f"{self.volume}: {self.max_tries} crops tried, none with at least {self.min_fraction:.0%} of its voxels "
-            f"labelled ({np.mean(fractions):.1%} on average, {max(fractions):.1%} at best); lower train.min_labelled, shrink the crop, or restrict the training region "
+            f"labelled ({np.mean(fractions):.1%} on average, {max(fractions):.1%} at best); lower train.min_labelled, "
+            "shrink the crop, or restrict the training region "
             "to where there are labels"
         )
 

@@ -1,0 +1,69 @@
+"""Find out what a foreign augmentation is."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+from catena.augmentation.adapter import Adapter
+from catena.augmentation.callables import DictionaryCallable, ImageCallable, TorchvisionTransform
+from catena.errors import ConfigError
+from catena.nodes.extra_config import Kind
+
+
+def adapt(augmentation: Any, kind: Kind | None = None) -> Adapter:
+    """Return what applies `augmentation` to arrays with roles.
+
+    Parameters
+    ----------
+    augmentation
+        Of Kornia, torchvision v2 or MONAI, or any callable (see :mod:`catena.augmentation.callables`).
+    kind
+        What it does; needed only for a callable of no such package that moves voxels.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be called, or is of a form that cannot keep image and labels together.
+    """
+    if not callable(augmentation):
+        raise ConfigError(f"an augmentation must be callable, found {augmentation!r}")
+    adapter = _known(augmentation)
+    if adapter is None:
+        if kind == "mix":
+            raise ImageCallable(augmentation).refusal("cannot mix crops: only augmentations of Kornia can")
+        return DictionaryCallable(augmentation, kind) if kind == "geometric" else ImageCallable(augmentation)
+    if kind is not None and kind != adapter.kind:
+        raise adapter.refusal(f"is of kind {adapter.kind}, not {kind}")
+    return adapter
+
+
+def _known(augmentation: Any) -> Adapter | None:
+    modules = [each.__module__ for each in type(augmentation).__mro__]
+    if any(each.startswith("kornia.augmentation") for each in modules) and importlib.util.find_spec("kornia"):
+        from catena.augmentation.kornia_adapters import kornia_adapter
+
+        return kornia_adapter(augmentation)
+    if any(each.startswith("torchvision.transforms") for each in modules):
+        return _torchvision(augmentation, modules)
+    if any(each.startswith("monai.transforms") for each in modules):
+        return _monai(augmentation, modules)
+    return None
+
+
+def _torchvision(augmentation: Any, modules: list[str]) -> Adapter:
+    if not any(each.startswith("torchvision.transforms.v2") for each in modules):
+        raise ImageCallable(augmentation).refusal(
+            "moves image and labels apart, as all of torchvision's first transforms do: use torchvision.transforms.v2"
+        )
+    return TorchvisionTransform(augmentation, "intensity" if modules[0].endswith("_color") else "geometric")
+
+
+def _monai(augmentation: Any, modules: list[str]) -> Adapter:
+    if any(each.__name__ == "MapTransform" for each in type(augmentation).__mro__):
+        return DictionaryCallable(augmentation, "geometric")
+    if modules[0].startswith("monai.transforms.intensity"):
+        return ImageCallable(augmentation)
+    raise ImageCallable(augmentation).refusal(
+        "takes one array, so that image and labels could move apart: use its dictionary form, whose name ends in 'd'"
+    )
