@@ -6,10 +6,12 @@ from catena.targets.boundaries import erode_boundaries
 from catena.targets.distance import distance
 from catena.targets.foreground import contour, foreground
 from catena.targets.shape_descriptors import descriptor_context_nm, shape_descriptors
+from catena.targets.shape_descriptors_components import component_channels
 
 __all__ = [
     "affinities",
     "balance_weights",
+    "component_channels",
     "contour",
     "descriptor_context_nm",
     "distance",

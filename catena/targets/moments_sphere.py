@@ -45,7 +45,7 @@ def _cumulative(labels: Labels, label: int, source: Index, begin: int, out: Doub
 
 @compiled
 def _add_row(cumulative: Double, z: int, y: int, dy: int, half: int, radius: int, span: Index, out: Double) -> None:
-    """Add what a row of the ball holds to the moments with (y, x) powers 00, 01, 02, 10, 11, 20, x as in `cumulative`."""
+    """Add what a row of the ball holds to moments of (y, x) powers 00, 01, 02, 10, 11, 20, x as in `cumulative`."""
     size = span[1] - span[0]
     low, high = span[0] + radius - half, span[0] + radius + half + 1
     begin, end = cumulative[:, z, y, low : low + size], cumulative[:, z, y, high : high + size]

@@ -75,8 +75,8 @@ def window_of(mode: str, voxel_size: PerAxis, sigma: PerAxis) -> Window:
         z, y, x = (_gaussian(v, s) for v, s in zip(voxel_size, sigma, strict=True))
         return GaussianWindow((z, y, x))
     if mode == "sphere":
-        z, y, x = (v / s for v, s in zip(voxel_size, sigma, strict=True))
-        return BallWindow(_ball((z, y, x)), (z, y, x))
+        units = (voxel_size[0] / sigma[0], voxel_size[1] / sigma[1], voxel_size[2] / sigma[2])
+        return BallWindow(_ball(units), units)
     raise DataError(f"the mode of shape descriptors is gaussian or sphere; found {mode!r}")
 
 
