@@ -14,8 +14,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from catena.errors import ArrayNotFoundError, ConfigError, DataError, OutputError
-from catena.networks.config import NetworkConfig, architecture_differences
-from catena.networks.network import Network
+from catena.networks.base import BaseNetwork
+from catena.networks.build import build_network
+from catena.networks.config import AnyNetworkConfig, architecture_differences, parse_network_config
 
 _BULKY = ("network", "optimiser", "random_states")
 
@@ -35,12 +36,12 @@ class LoadedNetwork:
         configuration, metrics.
     """
 
-    network: Network
-    config: NetworkConfig
+    network: BaseNetwork
+    config: AnyNetworkConfig
     metadata: dict[str, Any]
 
 
-def load_network(path: str | Path, expected: NetworkConfig | None = None) -> LoadedNetwork:
+def load_network(path: str | Path, expected: AnyNetworkConfig | None = None) -> LoadedNetwork:
     """Load the network of a checkpoint, executing nothing in it.
 
     Parameters
@@ -66,17 +67,17 @@ def load_network(path: str | Path, expected: NetworkConfig | None = None) -> Loa
     missing = [key for key in ("network_config", "network") if not isinstance(state.get(key), Mapping)]
     if missing:
         raise DataError(f"{path} is not a checkpoint of Catena: it has no {' and no '.join(missing)}")
-    config = NetworkConfig.parse(state["network_config"], f"{path}: network_config")
+    config = parse_network_config(state["network_config"], f"{path}: network_config")
     if expected is not None and config != expected:
         raise ConfigError(f"{path} holds another network: {_differences(config, expected)}")
     with torch.device("meta"):
-        network = Network(config)
+        network = build_network(config)
     _check_weights(path, state["network"], network.state_dict())
     network.load_state_dict(state["network"], assign=True)
     return LoadedNetwork(network.eval(), config, {key: each for key, each in state.items() if key not in _BULKY})
 
 
-def save_network(path: str | Path, network: Network, metadata: Mapping[str, Any] | None = None) -> None:
+def save_network(path: str | Path, network: BaseNetwork, metadata: Mapping[str, Any] | None = None) -> None:
     """Write the weights and configuration of a network alone, to a ``.safetensors`` file.
 
     Parameters
@@ -98,7 +99,7 @@ def save_network(path: str | Path, network: Network, metadata: Mapping[str, Any]
         raise OutputError(f"cannot write {path}: {error}") from error
 
 
-def _differences(found: NetworkConfig, wanted: NetworkConfig) -> str:
+def _differences(found: AnyNetworkConfig, wanted: AnyNetworkConfig) -> str:
     return architecture_differences(found.model_dump(mode="json"), wanted.model_dump(mode="json"))
 
 

@@ -10,15 +10,14 @@ from math import prod
 from funlib.geometry import Coordinate
 
 from catena.errors import GeometryError
-from catena.networks.config import UNetConfig
-from catena.networks.shapes import UNetShapes
+from catena.networks.shapes import NetworkShapes
 
 
 @dataclass(frozen=True)
 class PatchGrid:
     """Patches that cover a block, placed so that every network evaluation agrees with every other.
 
-    A U-Net's output at a voxel depends on how its pooling windows lie, that is, on where the patch
+    A network's output at a voxel depends on how its pooling windows lie, that is, on where the patch
     begins modulo the product of its downsampling factors. All patches therefore begin at multiples
     of this step, counted from the volume's first voxel whatever the block: patches, blocks and
     the whole volume then predict the same value at the same voxel.
@@ -59,13 +58,15 @@ class PatchGrid:
             yield Coordinate(index) * self.output_shape_vox
 
 
-def plan_patches(config: UNetConfig, begin_vox: Coordinate, shape_vox: Coordinate, largest_input_vox: int) -> PatchGrid:
+def plan_patches(
+    shapes: NetworkShapes, begin_vox: Coordinate, shape_vox: Coordinate, largest_input_vox: int
+) -> PatchGrid:
     """Choose the patches that cover a block with the least computation.
 
     Parameters
     ----------
-    config
-        A U-Net with valid convolutions and no crop.
+    shapes
+        Of a network with valid convolutions and no crop.
     begin_vox, shape_vox
         The block, in voxels from the volume's first one.
     largest_input_vox
@@ -75,24 +76,24 @@ def plan_patches(config: UNetConfig, begin_vox: Coordinate, shape_vox: Coordinat
     Raises
     ------
     GeometryError
-        If the block is empty or the U-Net pads.
+        If the block is empty or the network pads.
     """
-    if config.padding != "valid" or config.equivariant_crop:
-        raise GeometryError("patches are planned for valid convolutions without crop: use Network.without_padding()")
+    if not shapes.aligned:
+        raise GeometryError("patches are planned for valid convolutions without crop: use without_padding()")
     if min(shape_vox) < 1:
         raise GeometryError(f"cannot predict an empty block: shape {shape_vox}")
-    shapes = UNetShapes(config)
     step = shapes.equivariance_vox
     begin = Coordinate(b // each * each for b, each in zip(begin_vox, step, strict=True))
     span = begin_vox + shape_vox - begin
     axes = [_axis_choices(shapes, axis, span[axis], step[axis]) for axis in range(3)]
     fitting = [each for each in product(*axes) if prod(one[2] for one in each) <= largest_input_vox]
     chosen = min(fitting or [tuple(axis[-1] for axis in axes)], key=_cost)
+    input_shape = Coordinate(size for _, _, size in chosen)
     return PatchGrid(
         begin,
         Coordinate(count for count, _, _ in chosen),
-        Coordinate(size for _, _, size in chosen),
-        shapes.context_vox,
+        input_shape,
+        shapes.output_begin_vox(input_shape),
         Coordinate(used for _, used, _ in chosen),
     )
 
@@ -101,7 +102,7 @@ Choice = tuple[int, int, int]
 """Number of patches along an axis, output used of each, input size of each."""
 
 
-def _axis_choices(shapes: UNetShapes, axis: int, span: int, step: int) -> list[Choice]:
+def _axis_choices(shapes: NetworkShapes, axis: int, span: int, step: int) -> list[Choice]:
     """Return the sensible ways to cover `span` voxels: most output per patch first, one step last."""
     steps = -(-span // step)
     choices = []

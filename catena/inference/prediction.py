@@ -15,7 +15,7 @@ from catena.arrays import reflect
 from catena.errors import ConfigError, DataError, StageError
 from catena.inference.patches import PatchGrid, plan_patches
 from catena.inference.preparation import check_raw, prepare_raw
-from catena.networks.network import Network
+from catena.networks.base import BaseNetwork
 
 Read = Callable[[Coordinate, Coordinate], NDArray[Any]]
 """``read(begin_vox, shape_vox)`` returns raw ``(z, y, x)`` or ``(c, z, y, x)``.
@@ -61,7 +61,7 @@ class Predictor:
 
     def __init__(
         self,
-        network: Network,
+        network: BaseNetwork,
         *,
         device: str | torch.device = "cpu",
         precision: Precision = "float32",
@@ -72,7 +72,7 @@ class Predictor:
         self.device = _available(device, precision)
         # Channels last is two to four times faster on a CPU and lets tensor cores work without copies.
         plain = network.without_padding().to(self.device)
-        self.network: Network = plain.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self.network: BaseNetwork = plain.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.precision = precision
         self.batch_size = batch_size
         self.intensity_range = intensity_range
@@ -114,7 +114,7 @@ class Predictor:
             If the device's memory does not suffice.
         """
         names = self._heads(heads)
-        grid = plan_patches(self.network.config.unet, begin_vox, shape_vox, self.largest_input_vox)
+        grid = plan_patches(self.network.shapes, begin_vox, shape_vox, self.largest_input_vox)
         raw = self._checked(read(grid.read_begin_vox, grid.read_shape_vox), grid)
         channels = self.network.config.heads
         outputs = {name: np.empty((channels[name], *shape_vox), dtype=np.uint8) for name in names}
@@ -153,10 +153,7 @@ class Predictor:
 
     def _bytes_per_voxel(self) -> int:
         """Bound the peak of memory per input voxel: features joined and convolved at full resolution."""
-        unet = self.network.config.unet
-        maps = unet.feature_maps_at(0)
-        joined = maps + unet.feature_maps_at(1 if unet.upsampling == "nearest" and unet.levels else 0)
-        return (2 * joined + (2 if unet.residual else 1) * maps) * (4 if self.precision == "float32" else 2)
+        return self.network.config.peak_maps * (4 if self.precision == "float32" else 2)
 
     def _heads(self, heads: Sequence[str] | None) -> list[str]:
         known = self.network.config.heads
@@ -191,7 +188,7 @@ class Predictor:
             ) from error
 
 
-def predict_array(network: Network, raw: NDArray[Any], **settings: Any) -> dict[str, NDArray[np.uint8]]:
+def predict_array(network: BaseNetwork, raw: NDArray[Any], **settings: Any) -> dict[str, NDArray[np.uint8]]:
     """Predict a volume in memory; `settings` are those of :class:`Predictor`.
 
     Returns

@@ -9,28 +9,51 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from catena.networks.config import NetworkConfig, UNetConfig, architecture_differences
+from catena.networks.config import (
+    AnyNetworkConfig,
+    AutocontextConfig,
+    NetworkConfig,
+    UNetConfig,
+    architecture_differences,
+    parse_network_config,
+)
 from catena.networks.losses import LOSSES, Loss, LossTerm, total_loss, weighted_mse
 from catena.networks.rsunet import RSUNET
-from catena.networks.shapes import UNetShapes
+from catena.networks.shapes import AutocontextShapes, NetworkShapes, UNetShapes, network_shapes
 from catena.networks.voxel_size import unet_for_voxel_size
 
 if TYPE_CHECKING:
-    from catena.networks.network import Network, build_network
+    from catena.networks.autocontext import AutocontextNetwork
+    from catena.networks.base import BaseNetwork
+    from catena.networks.build import build_network
+    from catena.networks.network import Network
 
-_LAZY = {"Network": "network", "build_network": "network"}
+_LAZY = {
+    "AutocontextNetwork": "autocontext",
+    "BaseNetwork": "base",
+    "Network": "network",
+    "build_network": "build",
+}
 
 __all__ = [
     "LOSSES",
     "RSUNET",
+    "AnyNetworkConfig",
+    "AutocontextConfig",
+    "AutocontextNetwork",
+    "AutocontextShapes",
+    "BaseNetwork",
     "Loss",
     "LossTerm",
     "Network",
     "NetworkConfig",
+    "NetworkShapes",
     "UNetConfig",
     "UNetShapes",
     "architecture_differences",
     "build_network",
+    "network_shapes",
+    "parse_network_config",
     "total_loss",
     "unet_for_voxel_size",
     "weighted_mse",

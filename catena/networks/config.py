@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from catena.config import Config
+from catena.errors import ConfigError, nearest_names
 
 Positive = Annotated[int, Field(ge=1)]
 PerAxis = tuple[Positive, Positive, Positive]
@@ -92,6 +93,23 @@ class UNetConfig(Config):
         """Whether an output voxel depends on a fixed neighbourhood only, once trained."""
         return self.normalisation != "group"
 
+    @property
+    def aligned(self) -> bool:
+        """Whether the output shifts with the input exactly, for prediction in patches: neither padded nor cropped."""
+        return self.padding == "valid" and not self.equivariant_crop
+
+    @property
+    def unpadded(self) -> Self:
+        """The same with valid convolutions and no crop."""
+        return self.model_copy(update={"padding": "valid", "equivariant_crop": False})
+
+    @property
+    def peak_maps(self) -> int:
+        """Feature maps at full resolution that are there at once, at most: joined and convolved."""
+        maps = self.feature_maps_at(0)
+        joined = maps + self.feature_maps_at(1 if self.upsampling == "nearest" and self.levels else 0)
+        return 2 * joined + (2 if self.residual else 1) * maps
+
     def feature_maps_at(self, level: int) -> int:
         """Return the number of feature maps at `level`."""
         if isinstance(self.feature_maps, tuple):
@@ -130,11 +148,32 @@ class UNetConfig(Config):
 class NetworkConfig(Config):
     """A U-Net and the 1x1x1 sigmoid heads on its feature maps at full resolution."""
 
+    architecture: Literal["unet"] = "unet"
     in_channels: Positive = 1
     unet: UNetConfig = UNetConfig()
     heads: dict[str, Positive] = Field(
         {"affinities": 3}, min_length=1, description="Name and number of channels of every output."
     )
+
+    @property
+    def trained_heads(self) -> dict[str, int]:
+        """Name and number of channels of every head that training changes."""
+        return self.heads
+
+    @property
+    def is_local(self) -> bool:
+        """Whether an output voxel depends on a fixed neighbourhood only, once trained."""
+        return self.unet.is_local
+
+    @property
+    def unpadded(self) -> Self:
+        """The same network as it predicts: with valid convolutions and no crop."""
+        return self.model_copy(update={"unet": self.unet.unpadded})
+
+    @property
+    def peak_maps(self) -> int:
+        """Feature maps at full resolution that are there at once, at most."""
+        return self.unet.peak_maps
 
     @model_validator(mode="after")
     def _names(self) -> Self:
@@ -142,6 +181,91 @@ class NetworkConfig(Config):
         if wrong:
             raise ValueError(f"a head's name must be a plain identifier, found {wrong}")
         return self
+
+
+class AutocontextConfig(Config):
+    """Two networks one after the other: raw → descriptors → affinities (ACLSD, ACRLSD)."""
+
+    architecture: Literal["autocontext"] = "autocontext"
+    first: NetworkConfig = Field(description="From raw to descriptors.")
+    second: NetworkConfig = Field(description="From descriptors, and raw if `with_raw`, to affinities.")
+    passed_on: str = Field("lsds", description="The head of the first that the second sees.")
+    with_raw: bool = Field(False, description="Whether the second sees raw too (ACRLSD), after the descriptors.")
+    train_first: bool = Field(
+        False, description="Whether the first is trained together with the second; else it stays what it is."
+    )
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of raw."""
+        return self.first.in_channels
+
+    @property
+    def heads(self) -> dict[str, int]:
+        """Name and number of channels of every output: the first's, then the second's."""
+        return {**self.first.heads, **self.second.heads}
+
+    @property
+    def trained_heads(self) -> dict[str, int]:
+        """Name and number of channels of every head that training changes."""
+        return self.heads if self.train_first else self.second.heads
+
+    @property
+    def is_local(self) -> bool:
+        """Whether an output voxel depends on a fixed neighbourhood only, once trained."""
+        return self.first.is_local and self.second.is_local
+
+    @property
+    def unpadded(self) -> Self:
+        """The same networks as they predict: with valid convolutions and no crop."""
+        return self.model_copy(update={"first": self.first.unpadded, "second": self.second.unpadded})
+
+    @property
+    def peak_maps(self) -> int:
+        """Feature maps at full resolution that are there at once, at most."""
+        return max(self.first.peak_maps, self.second.peak_maps) + sum(self.first.heads.values())
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        passed = self.first.heads.get(self.passed_on)
+        if passed is None:
+            raise ValueError(f"the first network has no head {self.passed_on}; it has {sorted(self.first.heads)}")
+        expected = passed + (self.first.in_channels if self.with_raw else 0)
+        if self.second.in_channels != expected:
+            raise ValueError(
+                f"second.in_channels is {self.second.in_channels}, but it is given {expected}: {passed} of "
+                f"{self.passed_on}{' and those of raw' if self.with_raw else ''}"
+            )
+        twice = sorted({*self.first.heads} & {*self.second.heads})
+        if twice:
+            raise ValueError(f"both networks have a head {', '.join(twice)}; give them different names")
+        if self.first.unet.padding != self.second.unet.padding:
+            raise ValueError(
+                f"padding of the first is {self.first.unet.padding}, of the second {self.second.unet.padding}; weights "
+                "serve either, so give both the same"
+            )
+        return self
+
+
+AnyNetworkConfig = NetworkConfig | AutocontextConfig
+
+
+def parse_network_config(values: Mapping[str, Any], where: str = "network_config") -> AnyNetworkConfig:
+    """Validate the configuration of whichever network it is, told by ``architecture`` (a U-Net if there is none).
+
+    Raises
+    ------
+    ConfigError
+        If it is not the configuration of a network.
+    """
+    known: dict[str, type[NetworkConfig | AutocontextConfig]] = {
+        "unet": NetworkConfig,
+        "autocontext": AutocontextConfig,
+    }
+    architecture = str(values.get("architecture", "unet"))
+    if architecture not in known:
+        raise ConfigError(f"{where}: unknown architecture {architecture!r} ({nearest_names(architecture, known)})")
+    return known[architecture].parse(values, where)
 
 
 def architecture_differences(found: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str = "") -> str:

@@ -77,8 +77,8 @@ class TrainingLog:
     def images(self, iteration: int, batch: Batch, predictions: Mapping[str, Tensor]) -> None:
         """Show the middle section of the first crop: raw, and per head target beside prediction."""
         self._image("raw", iteration, as_rgb((batch.raw[0, :1] + 1) / 2))
-        for head, prediction in predictions.items():
-            pair = torch.cat((batch.targets[head][0, :3], prediction[0, :3].float()), dim=-1)
+        for head, target in batch.targets.items():
+            pair = torch.cat((target[0, :3], predictions[head][0, :3].float()), dim=-1)
             self._image(f"{head}_target_and_prediction", iteration, as_rgb(pair))
 
     def flush(self) -> None:

@@ -15,8 +15,15 @@ from torch import Tensor, nn
 
 from catena.errors import ConfigError, StageError
 from catena.interruption import Interruption
-from catena.networks import Loss, Network, NetworkConfig, build_network, total_loss
-from catena.networks.config import architecture_differences
+from catena.networks import (
+    AnyNetworkConfig,
+    BaseNetwork,
+    Loss,
+    architecture_differences,
+    build_network,
+    parse_network_config,
+    total_loss,
+)
 from catena.networks.losses import DEFAULT_LOSS, Offsets
 from catena.training.checkpoints import Checkpoints
 from catena.training.config import TrainConfig, TrainExecution
@@ -26,8 +33,12 @@ from catena.training.log import TrainingLog
 OBJECTIVE = "voi_sum"
 """The figure that validation returns and the best network minimises."""
 
-Validate = Callable[[Network, int], Mapping[str, float]]
+Validate = Callable[[BaseNetwork, int], Mapping[str, float]]
 """Scores a network after some number of iterations; the result holds ``OBJECTIVE``."""
+
+
+Initial = Callable[[BaseNetwork], None]
+"""Changes the weights of a network that is not trained yet, for example to those of another one."""
 
 
 class Progress(Protocol):
@@ -62,13 +73,14 @@ class Trained:
 
 
 def train(
-    network_config: NetworkConfig,
+    network_config: AnyNetworkConfig,
     open_crops: OpenCrops,
     folder: str | Path,
     config: TrainConfig | None = None,
     *,
     losses: Mapping[str, Sequence[Loss]] | None = None,
     offsets: Mapping[str, Offsets] | None = None,
+    initial: Initial | None = None,
     seed: int = 0,
     execution: TrainExecution | None = None,
     validate: Validate | None = None,
@@ -84,7 +96,7 @@ def train(
     Parameters
     ----------
     network_config
-        What to train; its heads are the names of the crops' targets.
+        What to train; the heads that it trains are the names of the crops' targets.
     open_crops
         Opens the data in whichever process prepares crops.
     folder
@@ -93,6 +105,8 @@ def train(
         Per head the terms of its loss. Default, also for heads that are not named: mean squared error.
     offsets
         Per head of affinities their offsets, for losses that need them.
+    initial
+        Called once with the network, before the first iteration of all; not where a checkpoint is there.
     validate
         Called every ``config.validation_interval`` iterations, and at the end.
     user_config
@@ -110,7 +124,7 @@ def train(
     """
     config, execution = config or TrainConfig(), execution or TrainExecution()
     terms, offsets = loss_terms(network_config, losses or {}, offsets or {}), offsets or {}
-    run = _Run.open(network_config, Path(folder), config, seed, execution, dict(user_config or {}))
+    run = _Run.open(network_config, Path(folder), config, seed, execution, dict(user_config or {}), initial)
     if run.iteration >= config.iterations:
         return run.result()
     dataset = CropDataset(
@@ -118,7 +132,7 @@ def train(
     )
     with (
         dead_workers_explained(),
-        TrainingLog(Path(folder), list(network_config.heads), run.iteration) as log,
+        TrainingLog(Path(folder), list(terms), run.iteration) as log,
         Interruption(second_acts=True) as stop,
         closing(_timed(batches(dataset, execution.data_workers), run.clock)) as data,
     ):
@@ -162,7 +176,7 @@ def train(
 
 
 def loss_terms(
-    network_config: NetworkConfig, losses: Mapping[str, Sequence[Loss]], offsets: Mapping[str, Offsets]
+    network_config: AnyNetworkConfig, losses: Mapping[str, Sequence[Loss]], offsets: Mapping[str, Offsets]
 ) -> dict[str, Sequence[Loss]]:
     """Return the terms of every head's loss, the default where none is given.
 
@@ -171,7 +185,7 @@ def loss_terms(
     ConfigError
         If a head is not there, has no term, or lacks offsets that a term needs.
     """
-    heads = network_config.heads
+    heads = network_config.trained_heads
     unknown = [head for head in losses if head not in heads]
     if unknown:
         raise ConfigError(f"losses are given for {unknown}, but the heads that are trained are {sorted(heads)}")
@@ -228,7 +242,7 @@ def _timed(items: Iterator[Batch], clock: _Clock) -> Generator[Batch]:
 class _Run:
     """Everything that a checkpoint holds, and where checkpoints go."""
 
-    network: Network
+    network: BaseNetwork
     forward: nn.Module
     optimiser: torch.optim.Optimizer
     fabric: Any
@@ -241,12 +255,13 @@ class _Run:
     @classmethod
     def open(
         cls,
-        network_config: NetworkConfig,
+        network_config: AnyNetworkConfig,
         folder: Path,
         config: TrainConfig,
         seed: int,
         execution: TrainExecution,
         user_config: dict[str, Any],
+        initial: Initial | None = None,
     ) -> _Run:
         """Build network and optimiser, and load the latest checkpoint into them if there is one."""
         if execution.threads:
@@ -259,7 +274,8 @@ class _Run:
         forward, fabric_optimiser = fabric.setup(network, optimiser)
         checkpoints = Checkpoints(folder / "checkpoints", execution.keep_checkpoints)
         run = cls(network, forward, fabric_optimiser, fabric, checkpoints, user_config)
-        run._resume()
+        if not run._resume() and initial is not None:
+            initial(network)
         return run
 
     @property
@@ -268,14 +284,17 @@ class _Run:
         device: torch.device = self.fabric.device
         return device
 
-    def _resume(self) -> None:
+    def _resume(self) -> bool:
+        """Load the latest checkpoint, and say whether there was one."""
         state = self.checkpoints.latest()
         if state is None:
-            return
-        if state["network_config"] != self.network.config.model_dump(mode="json"):
+            return False
+        found = parse_network_config(state["network_config"], f"{self.checkpoints.folder}: network_config")
+        if found != self.network.config:
+            there, here = (each.model_dump(mode="json") for each in (found, self.network.config))
             raise ConfigError(
                 f"{self.checkpoints.folder} holds checkpoints of another architecture "
-                f"({architecture_differences(state['network_config'], self.network.config.model_dump(mode='json'))}); "
+                f"({architecture_differences(there, here)}); "
                 "train into another folder, or give the model those settings"
             )
         self.network.load_state_dict(state["network"])
@@ -284,6 +303,7 @@ class _Run:
         self.metrics = state["metrics"]
         set_random_states(state["random_states"])
         self._keep()
+        return True
 
     def set_learning_rate(self, learning_rate: float) -> float:
         """Set and return the learning rate of the next step."""

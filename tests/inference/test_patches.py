@@ -15,7 +15,7 @@ triples = st.tuples(*[st.integers(1, 60)] * 3)
 @settings(max_examples=50, deadline=None)
 @given(triples, triples, st.integers(1, 400_000))
 def test_patches_cover_the_block_on_the_global_grid(begin, shape, largest) -> None:
-    grid = plan_patches(UNET, Coordinate(begin), Coordinate(shape), largest)
+    grid = plan_patches(UNetShapes(UNET), Coordinate(begin), Coordinate(shape), largest)
     step = UNetShapes(UNET).equivariance_vox
     origin = np.array(grid.begin_vox)
     counted = np.zeros(Coordinate(begin) + Coordinate(shape) + grid.output_shape_vox * 2 + step, dtype=np.uint8)
@@ -32,11 +32,11 @@ def test_patches_cover_the_block_on_the_global_grid(begin, shape, largest) -> No
 
 def test_one_patch_if_it_fits_and_few_if_not() -> None:
     block = Coordinate(96, 96, 96)
-    isotropic = UNetConfig()
+    isotropic = UNetShapes(UNetConfig())
     assert plan_patches(isotropic, Coordinate(0, 0, 0), block, 10**9).count == (1, 1, 1)
     assert plan_patches(isotropic, Coordinate(0, 0, 0), block, 140**2 * 90).count == (1, 1, 2)
 
 
 def test_refuses_padding() -> None:
     with pytest.raises(GeometryError, match="without_padding"):
-        plan_patches(UNetConfig(padding="same"), Coordinate(0, 0, 0), Coordinate(8, 8, 8), 10**6)
+        plan_patches(UNetShapes(UNetConfig(padding="same")), Coordinate(0, 0, 0), Coordinate(8, 8, 8), 10**6)
