@@ -24,9 +24,9 @@ from catena.segmentation import (
     forced_edges_within,
     owned_edges,
 )
-from catena.task import Input, Job, Made, Output, Progress
+from catena.task import Input, Job, Output, Progress
 from local_shape_descriptors.config import LocalShapeDescriptorsConfig
-from local_shape_descriptors.fragments import POSITION, affinities_input, has_affinities, settings_of
+from local_shape_descriptors.fragments import POSITION, settings_of
 from local_shape_descriptors.geometry import (
     VolumeGeometry,
     block_slices,
@@ -36,6 +36,7 @@ from local_shape_descriptors.geometry import (
 )
 from local_shape_descriptors.graph import open_graph
 from local_shape_descriptors.masks import skipped_blocks
+from local_shape_descriptors.objects import NEURONS, Objects, ObjectsStage
 
 Settings = LocalShapeDescriptorsConfig
 
@@ -58,9 +59,9 @@ GRAPH_BYTES_PER_EDGE, GRAPH_BYTES_PER_BIN = 210, 8
 FORCED = TableSchema({"u": "uint64", "v": "uint64"}, key=("u", "v"), kind="arrays")
 
 
-def edges_table(config: Settings) -> str:
+def edges_table(config: Settings, objects: Objects = NEURONS) -> str:
     """Return the name of the table of edges: several merge functions lie side by side."""
-    return f"edges_{config.agglomerate.merge_function}"
+    return objects.called(f"edges_{objects.agglomerate(config).merge_function}")
 
 
 def statistics_schema(bins: int) -> TableSchema:
@@ -77,48 +78,48 @@ def statistics_schema(bins: int) -> TableSchema:
     return TableSchema(columns, key=("u", "v"), kind="arrays")
 
 
-class AgglomerateStage(BlockwiseStage):
+class AgglomerateStage(ObjectsStage, BlockwiseStage):
     """Gather the contacts of fragments block by block, then merge: over the whole graph, or in each block."""
 
-    name, version = "agglomerate", 3
-
-    def applies(self, config: Settings, volume: str) -> bool:
-        """Only where there are affinities."""
-        return has_affinities(config, volume)
+    step, version = "agglomerate", 3
 
     def inputs(self, config: Settings, volume: str) -> Mapping[str, Input]:
         """Return affinities, fragments and their table."""
         return {
-            "affinities": affinities_input(config, volume),
-            "fragments": Made("fragments", "fragments", volume),
-            "nodes": Made("fragments", "nodes", volume),
+            "affinities": self.objects.affinities(config, volume),
+            "fragments": self.made("fragments", "fragments", volume),
+            "nodes": self.made("fragments", "nodes", volume),
         }
 
     def outputs(self, config: Settings, volume: str) -> Mapping[str, Output]:
         """Return the table of edges and, where the whole graph is merged, what it was merged from."""
-        edges = {"edges": Output(edges_table(config), "table"), "forced": Output("forced_edges", "table")}
-        if config.agglomerate.scope == "graph":
-            edges["statistics"] = Output("edge_statistics", "table")
+        called = self.objects.called
+        edges = {
+            "edges": Output(edges_table(config, self.objects), "table"),
+            "forced": Output(called("forced_edges"), "table"),
+        }
+        if self.objects.agglomerate(config).scope == "graph":
+            edges["statistics"] = Output(called("edge_statistics"), "table")
         return edges
 
     def settings(self, config: Settings, volume: str) -> Mapping[str, Any]:
         """Return what the scores depend on."""
-        unused = {"store", "memory_gb"} | (
-            {"block_context"} if config.agglomerate.scope == "graph" else {"histogram_bins"}
-        )
-        return {"agglomerate": config.agglomerate.model_dump(mode="json", exclude=unused)}
+        method = self.objects.agglomerate(config)
+        unused = {"store", "memory_gb"} | ({"block_context"} if method.scope == "graph" else {"histogram_bins"})
+        return {"agglomerate": method.model_dump(mode="json", exclude=unused)}
 
     def execution(self, config: Settings) -> ExecutionConfig:
         """Return where the blocks run."""
-        return config.execution.of(self.name)
+        return config.execution.of(self.step)
 
     def grid(self, config: Settings, volume: str) -> BlockGrid:
         """Return the fragments' blocks, with a voxel of context, or that of waterz in blocks."""
         geometry = volume_geometry(config, volume)
-        if config.agglomerate.scope == "graph":
+        method = self.objects.agglomerate(config)
+        if method.scope == "graph":
             return fragment_grid(config, geometry, Coordinate(1, 1, 1))
         smallest = min(geometry.voxel_size)
-        reach = config.agglomerate.block_context * smallest
+        reach = method.block_context * smallest
         return fragment_grid(config, geometry, Coordinate(max(1, -(-reach // each)) for each in geometry.voxel_size))
 
     def skip(self, job: Job, grid: BlockGrid) -> NDArray[np.bool_] | None:
@@ -132,7 +133,7 @@ class AgglomerateStage(BlockwiseStage):
         with open_graph(config, job.volume) as store:
             store.create(job.table(outputs["forced"]), FORCED)
             if "statistics" in outputs:
-                store.create(job.table(outputs["statistics"]), statistics_schema(config.agglomerate.bins))
+                store.create(job.table(outputs["statistics"]), statistics_schema(self.objects.agglomerate(config).bins))
             else:
                 store.create(job.table(outputs["edges"]), EDGES)
 
@@ -145,35 +146,35 @@ class AgglomerateStage(BlockwiseStage):
         offsets = affinities.affinity_offsets
         store = open_graph(config, job.volume)
         tables = {name: job.table(output) for name, output in self.outputs(config, job.volume).items()}
+        method, fragment_table = self.objects.agglomerate(config), self.objects.called("nodes")
 
         def process(block: Block) -> None:
             roi = block.read_roi.intersect(fragments.roi).intersect(affinities.roi)
             core = block_slices(block.write_roi, roi, geometry.voxel_size)
             labels = fragments.read(roi)
-            nodes = store.read("nodes", ["id", "root", "pointer"], blocks=[block.index])
+            nodes = store.read(fragment_table, ["id", "root", "pointer"], blocks=[block.index])
             begin = np.array((block.write_roi.begin - grid.roi.begin) // geometry.voxel_size)
             roots = positions(nodes["root"], grid) - begin
             pairs = ordered_pairs(forced_edges(nodes["id"], roots, nodes["pointer"], labels, core))
-            if config.agglomerate.scope == "graph":
+            if method.scope == "graph":
                 above = Roi(block.write_roi.begin, roi.end - block.write_roi.begin)  # no face below is ours
                 found = edge_statistics(
                     affinities.read(above),
                     offsets,
                     labels[block_slices(above, roi, geometry.voxel_size)],
                     core=block_slices(block.write_roi, above, geometry.voxel_size),
-                    bins=config.agglomerate.bins,
+                    bins=method.bins,
                 )
                 rows, table = statistics_columns(found), tables["statistics"]
             else:
                 # waterz has to see whole fragments: also those that faces of other blocks cut, in the context
-                around = store.read("nodes", ["id", "root", "pointer"], blocks=grid.blocks_intersecting(roi))
+                around = store.read(fragment_table, ["id", "root", "pointer"], blocks=grid.blocks_intersecting(roi))
                 corner = np.array((roi.begin - grid.roi.begin) // geometry.voxel_size)
                 within = positions(around["root"], grid) - corner
                 joined = forced_edges_within(around["id"], within, around["pointer"], labels)
-                rows, table = (
-                    block_scores(affinities.read(roi), offsets, labels, joined, config, block),
-                    tables["edges"],
-                )
+                function = method.merge_function
+                rows = block_scores(affinities.read(roi), offsets, labels, joined, function, block)
+                table = tables["edges"]
             store.write_block(tables["forced"], block.index, {"u": pairs[:, 0], "v": pairs[:, 1]})
             fault_point("agglomerate.between_tables")
             store.write_block(table, block.index, rows)
@@ -189,24 +190,25 @@ class AgglomerateStage(BlockwiseStage):
         with open_graph(config, job.volume) as store:
             pieces = store.read(job.table(outputs["forced"]), ["u", "v"])
             forced = np.stack([pieces["u"], pieces["v"]], axis=1)
-            if config.agglomerate.scope == "graph":
+            if self.objects.agglomerate(config).scope == "graph":
                 edges = self._whole_graph(store, job.table(outputs["statistics"]), config, grid, forced)
             else:
                 edges = store.read(job.table(outputs["edges"]))
             edges = with_forced(edges, forced)
-            edges["distance"] = distances(store.read("nodes", ["id", *POSITION]), edges["u"], edges["v"])
+            nodes = store.read(self.objects.called("nodes"), ["id", *POSITION])
+            edges["distance"] = distances(nodes, edges["u"], edges["v"])
             target = job.table(outputs["edges"])
             store.create(target, EDGES)
             store.replace_all(target, {**edges, "block": grid.owners(edges["u"])})
-            if isinstance(store, SQLStore):
+            if isinstance(store, SQLStore) and self.objects is NEURONS:  # others know of one graph in a store
                 store.present(presentation(target, volume_geometry(config, job.volume)))
         return {"edges": len(edges["u"]), "forced_edges": len(forced)}
 
     def _whole_graph(
         self, store: GraphStore, table: str, config: Settings, grid: BlockGrid, forced: NDArray[np.uint64]
     ) -> dict[str, NDArray[Any]]:
-        require_memory(store.count(table), config)
-        nodes = store.read("nodes", ["id", "root", "pointer"])
+        require_memory(store.count(table), config, self.objects)
+        nodes = store.read(self.objects.called("nodes"), ["id", "root", "pointer"])
         statistics = edge_statistics_of(store, table)
         scores = agglomerate_graph(
             nodes["id"],
@@ -214,7 +216,7 @@ class AgglomerateStage(BlockwiseStage):
             nodes["pointer"],
             statistics,
             forced,
-            config.agglomerate.merge_function,
+            self.objects.agglomerate(config).merge_function,
         )
         return {
             "u": statistics.u,
@@ -226,7 +228,7 @@ class AgglomerateStage(BlockwiseStage):
         }
 
 
-def require_memory(edges: int, config: Settings) -> None:
+def require_memory(edges: int, config: Settings, objects: Objects = NEURONS) -> None:
     """Refuse to agglomerate a graph that would not fit into the memory that the configuration states.
 
     Raises
@@ -234,17 +236,17 @@ def require_memory(edges: int, config: Settings) -> None:
     StageError
         Saying how much the graph needs, and what can be done.
     """
-    settings = config.agglomerate
-    needed = edges * (GRAPH_BYTES_PER_EDGE + GRAPH_BYTES_PER_BIN * settings.bins) / 1e9
-    if needed <= settings.memory_gb:
+    bins, allowed, section = objects.agglomerate(config).bins, config.agglomerate.memory_gb, objects.section
+    needed = edges * (GRAPH_BYTES_PER_EDGE + GRAPH_BYTES_PER_BIN * bins) / 1e9
+    if needed <= allowed:
         return
     ways = [f"set agglomerate.memory_gb to {needed:.0f} or more if this machine has it"]
-    if settings.bins:
-        ways.append("take fewer agglomerate.histogram_bins, or merge_function mean")
-    ways.append("set agglomerate.scope to blocks (the result then depends slightly on the block layout)")
+    if bins:
+        ways.append(f"take fewer {section}agglomerate.histogram_bins, or merge_function mean")
+    ways.append(f"set {section}agglomerate.scope to blocks (the result then depends slightly on the block layout)")
     raise StageError(
         f"the graph has {edges} edges, and to agglomerate it as a whole takes about {needed:.1f} GB; "
-        f"agglomerate.memory_gb allows {settings.memory_gb:g}: {'; or '.join(ways)}. What is in the graph is kept"
+        f"agglomerate.memory_gb allows {allowed:g}: {'; or '.join(ways)}. What is in the graph is kept"
     )
 
 
@@ -312,11 +314,11 @@ def block_scores(
     offsets: tuple[Coordinate, ...],
     fragments: NDArray[np.uint64],
     forced: NDArray[np.uint64],
-    config: Settings,
+    merge_function: str,
     block: Block,
 ) -> dict[str, NDArray[Any]]:
     """Return the edges that a block owns, scored by waterz within the block and its context."""
-    u, v, scores = agglomerate_block(affinities, offsets, fragments, config.agglomerate.merge_function, forced=forced)
+    u, v, scores = agglomerate_block(affinities, offsets, fragments, merge_function, forced=forced)
     contacts = edge_statistics(affinities, offsets, fragments, bins=0)  # the same edges in the same order
     own = owned_edges(u, block.index, block.block_shape_vox)
     return {

@@ -12,10 +12,11 @@ from catena.errors import StageError
 from catena.experiment import VolumeConfig
 from catena.graphs.setting import SQLITE
 from catena.planning.rates import Estimation, Rates, Sample
+from catena.segmentation.config import AgglomerateConfig
 from local_shape_descriptors.agglomeration import require_memory
 from local_shape_descriptors.config import Execution, LocalShapeDescriptorsConfig
-from local_shape_descriptors.fragments import has_affinities
 from local_shape_descriptors.lookup_tables import given_threshold
+from local_shape_descriptors.objects import NEURONS, step_of
 from local_shape_descriptors.predicter import BEST
 from local_shape_descriptors.super_predicter_daisy import predicted_array
 
@@ -43,15 +44,16 @@ def rates(config: Settings, volume: str, stage: str) -> Rates:
     if stage == "content":
         cells = 1 / CELL_EDGE**3
         return Rates(0.02, 200e6, 4.0, {"content": cells}, {"content": 0.1})
-    if stage == "agglomerate":
-        return _agglomerate(config)
-    return _SEGMENTING[stage].measured(block_shape_setting=_SHAPE)
+    objects, step = step_of(stage)
+    if step == "agglomerate":
+        return _agglomerate(objects.agglomerate(config))
+    return _SEGMENTING[step].measured(block_shape_setting=_SHAPE)
 
 
-def _agglomerate(config: Settings) -> Rates:
+def _agglomerate(method: AgglomerateConfig) -> Rates:
     edges = FRAGMENTS_PER_MVOXEL * EDGES_PER_FRAGMENT
     rows = {"edges": edges, "forced": FRAGMENTS_PER_MVOXEL * PIECES_PER_FRAGMENT}
-    if config.agglomerate.scope == "graph":
+    if method.scope == "graph":
         rows["statistics"] = edges
     return Rates(
         1.5, 280e6, 50.0, rows_per_mvoxel=rows, row_bytes=90.0, block_shape_setting=_SHAPE, rows_need_neighbours=True
@@ -86,13 +88,14 @@ def sample(config: Settings, folder: Path, done: Collection[tuple[str, str]]) ->
         "execution": _here(config),
     }
     sampled = config.model_copy(update=update)
-    last = "segmentation" if any(has_affinities(sampled, name) for name in volumes) else "predict"
+    last = "segmentation" if any(NEURONS.segmented(sampled, name) for name in volumes) else "predict"
     return Sample(sampled, last, reasons)
 
 
 def _without_truth(volume: VolumeConfig, affinities: str | None) -> VolumeConfig:
     inputs = volume.inputs.model_copy(update={"affinities": affinities})
-    bare: dict[str, Any] = {"labels": None, "labels_mask": None, "references": {}, "regions": {}, "skip_empty": False}
+    truth: dict[str, Any] = {"labels": None, "labels_mask": None, "other_labels": {}, "references": {}}
+    bare = {**truth, "regions": {}, "skip_empty": False}
     return volume.model_copy(update={**bare, "inputs": inputs})
 
 
@@ -107,10 +110,11 @@ def _here(config: Settings) -> Execution:
 
 def refuse(config: Settings, stage: str, rows: Mapping[str, int]) -> str | None:
     """Return why a graph of that size would not be agglomerated; None if it would."""
-    if stage != "agglomerate" or config.agglomerate.scope != "graph":
+    objects, step = step_of(stage)
+    if step != "agglomerate" or objects.agglomerate(config).scope != "graph":
         return None
     try:
-        require_memory(rows.get("statistics", 0), config)
+        require_memory(rows.get("statistics", 0), config, objects)
     except StageError as error:
         return str(error)
     return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,9 @@ from catena.evaluation import RegionScores, Scores, Sweep, score, sweep_threshol
 from catena.evaluation.baseline import AFFINITY_OFFSETS, pseudo_affinities
 from catena.evaluation.zeros import ZERO_POLICIES, ZeroPolicy
 from catena.segmentation import FragmentsConfig, Segmentation, segment
-from catena.task import Given, Input, Job, Made, Output, Progress, Stage, StageReport, input_path
+from catena.task import Given, Input, Job, Output, Progress, StageReport, input_path
 from local_shape_descriptors.config import LocalShapeDescriptorsConfig
-from local_shape_descriptors.fragments import has_affinities, settings_of
+from local_shape_descriptors.fragments import settings_of
 from local_shape_descriptors.geometry import open_input
 from local_shape_descriptors.lookup_tables import (
     LookupTables,
@@ -24,6 +24,7 @@ from local_shape_descriptors.lookup_tables import (
     threshold_of,
     threshold_source,
 )
+from local_shape_descriptors.objects import NEURONS, Objects, ObjectsStage
 from local_shape_descriptors.scoring import Truth, count, truth_inputs
 
 Settings = LocalShapeDescriptorsConfig
@@ -31,48 +32,56 @@ REGIONS = ("validation", "test")
 BASELINE_LIMIT_VOX = 200_000_000
 
 
-class EvaluateStage(Stage):
+class EvaluateStage(ObjectsStage):
     """Write ``metrics.json`` and the plot of VOI split against merge."""
 
-    name, version = "evaluate", 2
+    step, version = "evaluate", 2
 
     def applies(self, config: Settings, volume: str) -> bool:
         """Only volumes with labels and a region to score are evaluated."""
-        return bool(scored_regions(config, volume)) and has_affinities(config, volume)
+        return bool(scored_regions(config, volume, self.objects)) and super().applies(config, volume)
 
     def inputs(self, config: Settings, volume: str) -> Mapping[str, Input]:
         """Return fragments, tables, truth, references, raw for the baseline, and what chose the threshold."""
         settings = config.volume(volume)
         inputs: dict[str, Input] = {
-            "fragments": Made("fragments", "fragments", volume),
-            "lookup_tables": Made("lookup_tables", "lookup_tables", volume),
-            **truth_inputs(config, volume),
+            "fragments": self.made("fragments", "fragments", volume),
+            "lookup_tables": self.made("lookup_tables", "lookup_tables", volume),
+            **truth_inputs(config, volume, self.objects),
             **{
                 f"references.{name}": Given(path, voxel_size_nm=settings.voxel_size_nm)
-                for name, path in settings.references.items()
+                for name, path in references_of(config, volume, self.objects).items()
             },
         }
-        threshold = threshold_source(config, volume)
+        threshold = threshold_source(config, volume, self.objects)
         if threshold is not None:
             inputs["threshold"] = threshold
-        if config.evaluate.baseline and settings.raw is not None:
+        if self._has_baseline(config) and settings.raw is not None:
             inputs["raw"] = Given(settings.raw, voxel_size_nm=settings.voxel_size_nm)
         return inputs
 
+    def _has_baseline(self, config: Settings) -> bool:
+        return (
+            config.evaluate.baseline and self.objects is NEURONS
+        )  # dark raw is a membrane, nothing tells a mitochondrion
+
     def outputs(self, config: Settings, volume: str) -> Mapping[str, Output]:
         """Return the figures and the plot."""
-        return {"metrics": Output("metrics.json", "file"), "plot": Output("voi.png", "file")}
+        called = self.objects.called
+        return {"metrics": Output(called("metrics.json"), "file"), "plot": Output(called("voi.png"), "file")}
 
     def settings(self, config: Settings, volume: str) -> Mapping[str, Any]:
         """Return how scores are computed; for the baseline also how it is segmented."""
         regions = config.volume(volume).regions
+        scored = scored_regions(config, volume, self.objects)
+        neurons = self.objects is NEURONS
         values: dict[str, Any] = {
-            "evaluate": config.evaluate.model_dump(mode="json"),
-            "regions": {name: regions[name].model_dump(mode="json") for name in scored_regions(config, volume)},
+            "evaluate": config.evaluate.model_dump(mode="json", include=None if neurons else {"minimum_label_voxels"}),
+            "regions": {name: regions[name].model_dump(mode="json") for name in scored},
         }
-        if threshold_source(config, volume) is None:
-            values["threshold"] = given_threshold(config)
-        if config.evaluate.baseline:
+        if threshold_source(config, volume, self.objects) is None:
+            values["threshold"] = given_threshold(config, self.objects)
+        if self._has_baseline(config):
             values["fragments"] = baseline_fragments(config).result_settings()
             values["agglomerate"] = config.agglomerate.model_dump(mode="json", exclude={"store", "block_context"})
         return values
@@ -83,19 +92,20 @@ class EvaluateStage(Stage):
 
         config = settings_of(job)
         outputs = self.outputs(config, job.volume)
-        tables = LookupTables.load(tables_path(config, input_path(job, "lookup_tables")))
-        threshold, origin = threshold_of(job)
-        regions = scored_regions(config, job.volume)
+        tables = LookupTables.load(tables_path(config, input_path(job, "lookup_tables"), self.objects))
+        threshold, origin = threshold_of(job, self.objects)
+        regions = scored_regions(config, job.volume, self.objects)
         baseline = baseline_scores(config, job.volume) if "raw" in job.inputs else {}
         metrics: dict[str, Any] = {}
         sweeps: dict[str, Sweep] = {}
         references: dict[str, Scores] = {}
         for number, region in enumerate(regions):
-            truth = Truth(config, job.volume, region)
-            sweeps[region], flat = score_region(job, truth, tables, threshold, baseline.get(region))
-            found = reference_scores(job, truth)
+            truth = Truth(config, job.volume, region, objects=self.objects)
+            sweeps[region], flat = score_region(job, truth, tables, threshold, baseline.get(region), self.objects)
+            names = references_of(config, job.volume, self.objects)
+            found = reference_scores(job, truth, names)
             references = {name: each[config.evaluate.zeros] for name, each in found.items()}
-            shared = scores_on_labelled_voxels(job, truth, tables, threshold)
+            shared = scores_on_labelled_voxels(job, truth, tables, threshold, names)
             metrics[region] = {**flat, **shared, **flat_references(found), "threshold_origin": origin}
             progress(number + 1, len(regions))
         job.staged(outputs["metrics"]).write_text(json.dumps(metrics, indent=1))
@@ -107,39 +117,52 @@ class EvaluateStage(Stage):
             threshold,
             baseline=baseline.get(last).scores if baseline.get(last) else None,  # type: ignore[union-attr]
             references=references or None,
-            title=f"{config.experiment}: {job.volume}",
+            title=f"{config.experiment}: {job.volume}{'' if self.objects is NEURONS else f', {self.objects.name}'}",
         )
         return StageReport(figures=metrics)
 
 
-def scored_regions(config: Settings, volume: str) -> list[str]:
+def scored_regions(config: Settings, volume: str, objects: Objects = NEURONS) -> list[str]:
     """Return the regions in which a volume is scored."""
     settings = config.volume(volume)
-    return [name for name in REGIONS if name in settings.regions] if settings.labels is not None else []
+    return [name for name in REGIONS if name in settings.regions] if objects.labels(settings) is not None else []
+
+
+def references_of(config: Settings, volume: str, objects: Objects) -> Mapping[str, str]:
+    """Return the paths of other segmentations to score beside ours; they are of neurons."""
+    return config.volume(volume).references if objects is NEURONS else {}
 
 
 def score_region(
-    job: Job, truth: Truth, tables: LookupTables, threshold: float, baseline: RegionScores | None
+    job: Job,
+    truth: Truth,
+    tables: LookupTables,
+    threshold: float,
+    baseline: RegionScores | None,
+    objects: Objects,
 ) -> tuple[Sweep, dict[str, Any]]:
-    """Return the sweep of a region and its flat figures, under every policy for zeros."""
+    """Return the sweep of a region and its flat figures, under every policy for zeros that the objects allow."""
     config = settings_of(job)
+    main = objects.zeros(config)
     fragments = open_input(job, "fragments", truth.geometry)
     segments = tables.at(threshold)
     flat: dict[str, Any] = {}
     sweep: Sweep | None = None
-    for policy in ZERO_POLICIES:
+    for policy in (main,) if objects.background else ZERO_POLICIES:
         counts = count(fragments, truth, policy, reference=fragments if policy == "common" else None)
-        if counts.voxels == 0 and policy != config.evaluate.zeros:  # nothing was segmented, nothing is common
+        if counts.voxels == 0 and policy != main:  # nothing was segmented, nothing is common
             continue
         chosen = score(counts.relabelled(tables.ids, segments))
-        if policy == config.evaluate.zeros:
+        if policy == main:
             sweep = sweep_thresholds(counts, tables.ids, tables.segments, tables.thresholds)
-            scores = RegionScores(chosen, policy, threshold, config.agglomerate.merge_function, baseline=baseline)
+            scores = RegionScores(
+                chosen, policy, threshold, objects.agglomerate(config).merge_function, baseline=baseline
+            )
             flat = {**scores.to_flat(), **flat}
         else:
             flat |= flat_scores(chosen, policy)
     if sweep is None:
-        raise ValueError(f"unknown policy {config.evaluate.zeros}")
+        raise ValueError(f"unknown policy {main}")
     return sweep, flat
 
 
@@ -153,12 +176,13 @@ def flat_scores(scores: Scores, prefix: str) -> dict[str, float]:
     }
 
 
-def scores_on_labelled_voxels(job: Job, truth: Truth, tables: LookupTables, threshold: float) -> dict[str, float]:
+def scores_on_labelled_voxels(
+    job: Job, truth: Truth, tables: LookupTables, threshold: float, names: Iterable[str]
+) -> dict[str, float]:
     """Score ours on the voxels that each reference labels, to compare it with ``reference_<name>_common``."""
-    config = settings_of(job)
     fragments = open_input(job, "fragments", truth.geometry)
     flat: dict[str, float] = {}
-    for name in config.volume(job.volume).references:
+    for name in names:
         reference = open_input(job, f"references.{name}", truth.geometry)
         counts = count(fragments, truth, "common", reference=reference)
         if counts.voxels == 0:
@@ -167,10 +191,10 @@ def scores_on_labelled_voxels(job: Job, truth: Truth, tables: LookupTables, thre
     return flat
 
 
-def reference_scores(job: Job, truth: Truth) -> dict[str, dict[str, Scores]]:
+def reference_scores(job: Job, truth: Truth, names: Iterable[str]) -> dict[str, dict[str, Scores]]:
     """Score other segmentations of the volume on a region, under every policy for zeros."""
     found: dict[str, dict[str, Scores]] = {}
-    for name in settings_of(job).volume(job.volume).references:
+    for name in names:
         array = open_input(job, f"references.{name}", truth.geometry)
         found[name] = {
             policy: score(count(array, truth, policy, reference=array if policy == "common" else None))

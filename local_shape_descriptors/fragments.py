@@ -16,11 +16,12 @@ from catena.blockwise.masks import kept_voxels
 from catena.blockwise.stage import BlockFunction, BlockwiseStage, keep_or_create
 from catena.graphs import TableSchema
 from catena.segmentation import extract_fragments, fragment_channels, fragment_context
-from catena.task import Given, Input, Job, Made, Output
+from catena.task import Input, Job, Made, Output
 from local_shape_descriptors.config import LocalShapeDescriptorsConfig
 from local_shape_descriptors.geometry import VolumeGeometry, block_slices, fragment_grid, open_input, volume_geometry
 from local_shape_descriptors.graph import graph_url, open_graph
 from local_shape_descriptors.masks import mask_inputs, mask_settings, skipped_blocks, volume_masks
+from local_shape_descriptors.objects import ObjectsStage
 
 Settings = LocalShapeDescriptorsConfig
 
@@ -41,60 +42,45 @@ is filtered out is no fragment at all), row-major index of the root voxel in the
 goes on across a block face (see :class:`catena.segmentation.Fragments`)."""
 
 
-def affinities_input(config: Settings, volume: str) -> Input:
-    """Return where a volume's affinities come from: given, or predicted."""
-    settings = config.volume(volume)
-    if settings.inputs.affinities is not None:
-        return Given(settings.inputs.affinities, voxel_size_nm=settings.voxel_size_nm)
-    return Made("predict", "affinities", volume)
-
-
-def has_affinities(config: Settings, volume: str) -> bool:
-    """Tell whether there are affinities of a volume, given or predicted."""
-    return config.volume(volume).inputs.affinities is not None or "affinities" in config.model.heads
-
-
-class FragmentsStage(BlockwiseStage):
+class FragmentsStage(ObjectsStage, BlockwiseStage):
     """Extract fragments block by block."""
 
-    name, version = "fragments", 2
+    step, version = "fragments", 2
 
     def check(self, config: Settings, volume: str) -> None:
         """Refuse also a method that cannot work with what will be predicted, before hours of training."""
         super().check(config, volume)
-        if isinstance(affinities_input(config, volume), Made):
-            offsets = [Coordinate(each) for each in config.model.neighbourhood]
-            fragment_channels(offsets, len(offsets), config.fragments, volume_geometry(config, volume).voxel_size)
-
-    def applies(self, config: Settings, volume: str) -> bool:
-        """A model of descriptors alone is trained and predicted, but nothing is segmented with it."""
-        return has_affinities(config, volume)
+        if isinstance(self.objects.affinities(config, volume), Made):
+            offsets = [Coordinate(each) for each in config.model.offsets(self.objects.head)]
+            voxel_size = volume_geometry(config, volume).voxel_size
+            fragment_channels(offsets, len(offsets), self.objects.fragments(config), voxel_size)
 
     def inputs(self, config: Settings, volume: str) -> Mapping[str, Input]:
         """Return the affinities, and what says where fragments are wanted."""
         graph_url(config, volume)  # refuses an unusable store before hours of training and prediction
-        return {"affinities": affinities_input(config, volume), **mask_inputs(config, volume)}
+        return {"affinities": self.objects.affinities(config, volume), **mask_inputs(config, volume)}
 
     def outputs(self, config: Settings, volume: str) -> Mapping[str, Output]:
         """Return the array of ids and the table of nodes."""
-        return {"fragments": Output("volume.zarr/volumes/fragments", "array"), "nodes": Output("nodes", "table")}
+        array = f"volume.zarr/volumes/{self.objects.called('fragments')}"
+        return {"fragments": Output(array, "array"), "nodes": Output(self.objects.called("nodes"), "table")}
 
     def settings(self, config: Settings, volume: str) -> Mapping[str, Any]:
         """Return the method's settings and the blocks: ids depend on them."""
         geometry = volume_geometry(config, volume)
         shape = fragment_grid(config, geometry, Coordinate(0, 0, 0)).block_shape_vox
-        values = {**config.fragments.result_settings(), "block_shape_vox": list(shape)}
+        values = {**self.objects.fragments(config).result_settings(), "block_shape_vox": list(shape)}
         fragments = {"fragments": values, "roi": repr(geometry.roi)}
         return {**fragments, **mask_settings(config, volume)}
 
     def execution(self, config: Settings) -> ExecutionConfig:
         """Return where the blocks run."""
-        return config.execution.of(self.name)
+        return config.execution.of(self.step)
 
     def grid(self, config: Settings, volume: str) -> BlockGrid:
         """Return the blocks with the context that makes the method's result exact."""
         geometry = volume_geometry(config, volume)
-        return fragment_grid(config, geometry, fragment_context(config.fragments, geometry.voxel_size))
+        return fragment_grid(config, geometry, fragment_context(self.objects.fragments(config), geometry.voxel_size))
 
     def skip(self, job: Job, grid: BlockGrid) -> NDArray[np.bool_] | None:
         """Skip blocks that a mask leaves nothing of."""
@@ -105,7 +91,7 @@ class FragmentsStage(BlockwiseStage):
         config = settings_of(job)
         outputs, geometry = self.outputs(config, job.volume), volume_geometry(config, job.volume)
         offsets = open_input(job, "affinities", geometry).affinity_offsets  # refused here rather than in every worker
-        fragment_channels(offsets, len(offsets), config.fragments, geometry.voxel_size)
+        fragment_channels(offsets, len(offsets), self.objects.fragments(config), geometry.voxel_size)
         keep_or_create(
             job.staged(outputs["fragments"]),
             roi=grid.roi,
@@ -126,14 +112,14 @@ class FragmentsStage(BlockwiseStage):
         masks = volume_masks(config, job.volume)
         target = geometry.open(str(job.staged(outputs["fragments"])), "r+")
         store, table = open_graph(config, job.volume), job.table(outputs["nodes"])
-        offsets = affinities.affinity_offsets
+        offsets, method = affinities.affinity_offsets, self.objects.fragments(config)
 
         def process(block: Block) -> None:
             roi = block.read_roi.intersect(grid.roi).intersect(affinities.roi)
             fragments = extract_fragments(
                 affinities.read(roi),
                 offsets,
-                config.fragments,
+                method,
                 voxel_size=geometry.voxel_size,
                 core=block_slices(block.write_roi, roi, geometry.voxel_size),
                 block_index=block.index,

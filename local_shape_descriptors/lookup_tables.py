@@ -16,12 +16,13 @@ from catena.blockwise.faults import fault_point
 from catena.errors import DataError
 from catena.evaluation import sweep_thresholds
 from catena.segmentation import iterate_lookup_tables
-from catena.task import Input, Job, Made, Output, Progress, Stage, StageReport, input_path
+from catena.task import Input, Job, Made, Output, Progress, StageReport, input_path
 from local_shape_descriptors.agglomeration import edges_table
 from local_shape_descriptors.config import LocalShapeDescriptorsConfig
-from local_shape_descriptors.fragments import has_affinities, settings_of
+from local_shape_descriptors.fragments import settings_of
 from local_shape_descriptors.graph import open_graph
-from local_shape_descriptors.scoring import count_fragments, truth_inputs
+from local_shape_descriptors.objects import NEURONS, Objects, ObjectsStage
+from local_shape_descriptors.scoring import Truth, count_fragments, truth_inputs
 
 Settings = LocalShapeDescriptorsConfig
 
@@ -131,41 +132,37 @@ class LookupTables:
         return row
 
 
-class LookupTablesStage(Stage):
+class LookupTablesStage(ObjectsStage):
     """Turn merge scores into lookup tables; choose the threshold on the validation region."""
 
-    name, version = "lookup_tables", 2
-
-    def applies(self, config: Settings, volume: str) -> bool:
-        """Only where there are affinities."""
-        return has_affinities(config, volume)
+    step, version = "lookup_tables", 2
 
     def inputs(self, config: Settings, volume: str) -> Mapping[str, Input]:
         """Return the graph, and fragments and truth where a validation region has them."""
         inputs: dict[str, Input] = {
-            "nodes": Made("fragments", "nodes", volume),
-            "edges": Made("agglomerate", "edges", volume),
+            "nodes": self.made("fragments", "nodes", volume),
+            "edges": self.made("agglomerate", "edges", volume),
         }
-        if volume in config.scored_with("validation"):
-            inputs["fragments"] = Made("fragments", "fragments", volume)
-            inputs |= truth_inputs(config, volume)
+        if volume in self.objects.scored_with(config, "validation"):
+            inputs["fragments"] = self.made("fragments", "fragments", volume)
+            inputs |= truth_inputs(config, volume, self.objects)
         return inputs
 
     def outputs(self, config: Settings, volume: str) -> Mapping[str, Output]:
         """Return the tables and, with a validation region, the chosen threshold."""
-        outputs = {"lookup_tables": Output("luts", "folder")}
-        if volume in config.scored_with("validation"):
-            outputs["threshold"] = Output("threshold.json", "file")
+        outputs = {"lookup_tables": Output(self.objects.called("luts"), "folder")}
+        if volume in self.objects.scored_with(config, "validation"):
+            outputs["threshold"] = Output(self.objects.called("threshold.json"), "file")
         return outputs
 
     def settings(self, config: Settings, volume: str) -> Mapping[str, Any]:
         """Return the thresholds and how validation scores them."""
         scoring = {}
-        if volume in config.scored_with("validation"):
+        if volume in self.objects.scored_with(config, "validation"):
             region = config.volume(volume).regions["validation"].model_dump(mode="json")
             scoring = {
                 "validation": region,
-                "zeros": config.evaluate.zeros,
+                "zeros": self.objects.zeros(config),
                 "minimum_label_voxels": config.evaluate.minimum_label_voxels,
             }
         return {"lookup_tables": {"thresholds": list(config.lookup_tables.values)}, **scoring}
@@ -175,14 +172,15 @@ class LookupTablesStage(Stage):
         config = settings_of(job)
         outputs = self.outputs(config, job.volume)
         with open_graph(config, job.volume) as store:
-            ids = store.read("nodes", ["id"])["id"]
-            edges = store.read(edges_table(config), ["u", "v", "merge_score", "forced"])
+            ids = store.read(self.objects.called("nodes"), ["id"])["id"]
+            edges = store.read(edges_table(config, self.objects), ["u", "v", "merge_score", "forced"])
         thresholds = np.array(config.lookup_tables.values)
         forced = np.stack([edges["u"][edges["forced"]], edges["v"][edges["forced"]]], axis=1)
         rows = iterate_lookup_tables(
             ids, edges["u"], edges["v"], edges["merge_score"], forced, config.lookup_tables.values
         )
-        tables = LookupTables.write(tables_path(config, job.staged(outputs["lookup_tables"])), ids, thresholds, rows)
+        path = tables_path(config, job.staged(outputs["lookup_tables"]), self.objects)
+        tables = LookupTables.write(path, ids, thresholds, rows)
         fault_point("lookup_tables.written")
         figures: dict[str, Any] = {"fragments": len(ids), "edges": len(edges["u"])}
         if "threshold" in outputs:
@@ -192,7 +190,8 @@ class LookupTablesStage(Stage):
 
     def _choose(self, job: Job, tables: LookupTables, path: Path) -> dict[str, Any]:
         config = settings_of(job)
-        counts = count_fragments(config, job.volume, "validation", input_path(job, "fragments"))
+        truth = Truth(config, job.volume, "validation", objects=self.objects)
+        counts = count_fragments(truth, input_path(job, "fragments"), self.objects.zeros(config))
         sweep = sweep_thresholds(counts, tables.ids, tables.segments, tables.thresholds)
         best = sweep.best_threshold
         chosen = {"threshold": best, "chosen_on": "validation", "voi_sum": float(sweep.at(best).voi_sum)}
@@ -200,32 +199,33 @@ class LookupTablesStage(Stage):
         return chosen
 
 
-def tables_path(config: Settings, folder: str | Path) -> Path:
+def tables_path(config: Settings, folder: str | Path, objects: Objects = NEURONS) -> Path:
     """Return the group of lookup tables for the configured merge function in a volume's ``luts`` folder."""
-    return Path(folder) / f"{config.agglomerate.merge_function}.zarr"
+    return Path(folder) / f"{objects.agglomerate(config).merge_function}.zarr"
 
 
-def threshold_source(config: Settings, volume: str) -> Input | None:
+def threshold_source(config: Settings, volume: str, objects: Objects = NEURONS) -> Input | None:
     """Return what decides the threshold of `volume` when the configuration does not: a validated volume's choice."""
-    if config.segmentation.threshold is not None:
+    if objects.threshold(config) is not None:
         return None
-    validated = [name for name in config.scored_with("validation") if has_affinities(config, name)]
+    validated = [name for name in objects.scored_with(config, "validation") if objects.segmented(config, name)]
     if not validated:
         return None
-    return Made("lookup_tables", "threshold", volume if volume in validated else validated[0])
+    chosen = volume if volume in validated else validated[0]
+    return Made(objects.called("lookup_tables"), "threshold", chosen)
 
 
-def given_threshold(config: Settings) -> float:
+def given_threshold(config: Settings, objects: Objects = NEURONS) -> float:
     """Return the threshold where no validation chooses it: configured, or the default."""
-    given = config.segmentation.threshold
+    given = objects.threshold(config)
     return config.segmentation.default_threshold if given is None else given
 
 
-def threshold_of(job: Job) -> tuple[float, str]:
+def threshold_of(job: Job, objects: Objects = NEURONS) -> tuple[float, str]:
     """Return the threshold of a job that has the input ``threshold`` or not, and where it comes from."""
     config = settings_of(job)
-    if config.segmentation.threshold is not None:
-        return config.segmentation.threshold, "configured"
+    if (given := objects.threshold(config)) is not None:
+        return given, "configured"
     source = job.inputs.get("threshold")
     if source is None:
         return config.segmentation.default_threshold, "default: no volume has a validation region with labels"

@@ -16,6 +16,7 @@ from catena.segmentation import fragment_context
 from catena.task import Given, Input, Made
 from local_shape_descriptors.config import LocalShapeDescriptorsConfig
 from local_shape_descriptors.geometry import VolumeGeometry, volume_geometry
+from local_shape_descriptors.objects import ALL_OBJECTS, NEURONS
 
 CONTENT = "volume.zarr/volumes/content"
 """Place of the array that tells where raw holds anything, below the volume's folder."""
@@ -70,5 +71,7 @@ def prediction_margin(config: LocalShapeDescriptorsConfig, geometry: VolumeGeome
 
     Rounded up so that small changes of the fragments' settings leave predictions valid.
     """
-    context = fragment_context(config.fragments, geometry.voxel_size)
+    predicted = [each for each in ALL_OBJECTS if each.head in config.model.heads] or [NEURONS]
+    contexts = [fragment_context(each.fragments(config), geometry.voxel_size) for each in predicted]
+    context = [max(along) for along in zip(*contexts, strict=True)]
     return Coordinate(1 << max(0, int(each) - 1).bit_length() for each in context)

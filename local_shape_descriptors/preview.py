@@ -12,8 +12,9 @@ from funlib.geometry import Coordinate, Roi
 from catena.task import Given, Input, Job, Made, Output, Progress, Stage, StageReport
 from catena.viewing.kinds import Kind
 from local_shape_descriptors.config import LocalShapeDescriptorsConfig
-from local_shape_descriptors.fragments import affinities_input, has_affinities, settings_of
+from local_shape_descriptors.fragments import settings_of
 from local_shape_descriptors.geometry import open_input, volume_geometry
+from local_shape_descriptors.objects import MITOCHONDRIA, NEURONS
 
 Settings = LocalShapeDescriptorsConfig
 TITLES = {
@@ -23,8 +24,10 @@ TITLES = {
     "fragments": "fragments",
     "segmentation": "segmentation",
     "labels": "ground truth",
+    "mitochondria": "mitochondria",
+    "mitochondria_labels": "mitochondria, ground truth",
 }
-LABELS = ("fragments", "segmentation", "ground truth")
+LABELS = ("fragments", "segmentation", "ground truth", "mitochondria", "mitochondria, ground truth")
 
 
 class PreviewStage(Stage):
@@ -34,7 +37,7 @@ class PreviewStage(Stage):
 
     def applies(self, config: Settings, volume: str) -> bool:
         """Only where there are affinities."""
-        return has_affinities(config, volume)
+        return NEURONS.segmented(config, volume)
 
     def inputs(self, config: Settings, volume: str) -> Mapping[str, Input]:
         """Return the arrays to draw."""
@@ -42,13 +45,17 @@ class PreviewStage(Stage):
         inputs: dict[str, Input] = {}
         if settings.raw is not None:
             inputs["raw"] = Given(settings.raw, voxel_size_nm=settings.voxel_size_nm)
-        inputs["affinities"] = affinities_input(config, volume)
+        inputs["affinities"] = NEURONS.affinities(config, volume)
         if isinstance(inputs["affinities"], Made) and "lsds" in config.model.heads:
             inputs["lsds"] = Made("predict", "lsds", volume)
         inputs["fragments"] = Made("fragments", "fragments", volume)
         inputs["segmentation"] = Made("segmentation", "segmentation", volume)
         if settings.labels is not None:
             inputs["labels"] = Given(settings.labels, voxel_size_nm=settings.voxel_size_nm)
+        if MITOCHONDRIA.segmented(config, volume):
+            inputs["mitochondria"] = Made(MITOCHONDRIA.called("segmentation"), "segmentation", volume)
+            if (labels := MITOCHONDRIA.labels(settings)) is not None:
+                inputs["mitochondria_labels"] = Given(labels, voxel_size_nm=settings.voxel_size_nm)
         return inputs
 
     def outputs(self, config: Settings, volume: str) -> Mapping[str, Output]:
@@ -109,10 +116,13 @@ def show(config: Settings, volume: str, *, screenshot: Path | None = None, host:
         "shape descriptors": str(folder / Path(predicted_array("lsds")).name),
         "fragments": str(folder / "fragments"),
         "segmentation": str(folder / "segmentation"),
+        "mitochondria": str(folder / MITOCHONDRIA.segmentation_array),
     }
     paths |= {name: path for name, path in made.items() if Path(path).exists()}
     if settings.labels is not None:
         paths["ground truth"] = settings.labels
+    if (labels := MITOCHONDRIA.labels(settings)) is not None:
+        paths["mitochondria, ground truth"] = labels
     arrays = {name: open_array(path, voxel_size_nm=settings.voxel_size_nm) for name, path in paths.items()}
     kinds: dict[str, Kind] = {name: "labels" for name in LABELS if name in arrays}
     viewer = build_viewer(arrays, kinds=kinds, host=host)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from funlib.geometry import Coordinate, Roi
@@ -15,31 +14,46 @@ from catena.evaluation import Contingency
 from catena.evaluation.zeros import ZeroPolicy, apply_zero_policy
 from catena.task import Given, Input
 from local_shape_descriptors.config import LocalShapeDescriptorsConfig
-from local_shape_descriptors.geometry import VolumeGeometry, volume_geometry
+from local_shape_descriptors.geometry import VolumeGeometry, block_slices, volume_geometry
+from local_shape_descriptors.objects import NEURONS, Objects
 
 Settings = LocalShapeDescriptorsConfig
 SLAB_VOXELS = 64_000_000
+BACKGROUND = np.uint64(2**63 - 1)
+"""The label of voxels that are known to hold none of the objects."""
 
 
-def truth_inputs(config: Settings, volume: str) -> dict[str, Input]:
+def truth_inputs(config: Settings, volume: str, objects: Objects = NEURONS) -> dict[str, Input]:
     """Return the inputs that scoring a volume needs."""
     settings = config.volume(volume)
     inputs: dict[str, Input] = {}
-    if settings.labels is not None:
-        inputs["labels"] = Given(settings.labels, voxel_size_nm=settings.voxel_size_nm)
+    if (labels := objects.labels(settings)) is not None:
+        inputs["labels"] = Given(labels, voxel_size_nm=settings.voxel_size_nm)
     if settings.labels_mask is not None:
         inputs["labels_mask"] = Given(settings.labels_mask, voxel_size_nm=settings.voxel_size_nm)
     return inputs
 
 
 class Truth:
-    """Ground truth of one region: labels, 0 where there is none or where a label is too small to count."""
+    """Ground truth of one region: labels, 0 where there is none or where a label is too small to count.
 
-    def __init__(self, config: Settings, volume: str, region: str, minimum_voxels: int | None = None) -> None:
+    Of objects whose background is ground truth, too, that is :data:`BACKGROUND`.
+    """
+
+    def __init__(
+        self,
+        config: Settings,
+        volume: str,
+        region: str,
+        minimum_voxels: int | None = None,
+        *,
+        objects: Objects = NEURONS,
+    ) -> None:
         settings = config.volume(volume)
         self.geometry = volume_geometry(config, volume)
         self.roi = settings.region_roi(region)
-        self.labels = self.geometry.open(str(settings.labels), voxel_size_nm=settings.voxel_size_nm)
+        self.labels = self.geometry.open(str(objects.labels(settings)), voxel_size_nm=settings.voxel_size_nm)
+        self._background = objects.background
         mask = settings.labels_mask
         self.mask = None if mask is None else self.geometry.open(mask, voxel_size_nm=settings.voxel_size_nm)
         self._small = self._find_small(
@@ -50,6 +64,9 @@ class Truth:
     def read(self, roi: Roi) -> NDArray[np.uint64]:
         """Return the labels that count in `roi`."""
         labels = self.labels.read(roi, outside="zero").astype(np.uint64)
+        if self._background:
+            covered = block_slices(roi.intersect(self.labels.roi), roi, self.geometry.voxel_size)
+            labels[covered][labels[covered] == 0] = BACKGROUND
         if self.mask is not None:
             labels[self.mask.read(roi, outside="zero") == 0] = 0
         if self._small.size:
@@ -119,9 +136,7 @@ def count(
     return table if policy == "common" else truth.require_labels(table)
 
 
-def count_fragments(config: Settings, volume: str, region: str, path: str, policy: Any = None) -> Contingency:
-    """Count the fragments at `path` against the truth of a region under the configured policy for zeros."""
-    truth = Truth(config, volume, region)
-    chosen: ZeroPolicy = config.evaluate.zeros if policy is None else policy
+def count_fragments(truth: Truth, path: str, policy: ZeroPolicy) -> Contingency:
+    """Count the fragments at `path` against the truth of a region."""
     fragments = truth.geometry.open(path)
-    return count(fragments, truth, chosen, reference=fragments if chosen == "common" else None)
+    return count(fragments, truth, policy, reference=fragments if policy == "common" else None)

@@ -14,9 +14,9 @@ from catena.blockwise.execution import ExecutionConfig
 from catena.blockwise.faults import fault_point
 from catena.blockwise.stage import BlockFunction, BlockwiseStage, keep_or_create
 from catena.segmentation import relabel
-from catena.task import Input, Job, Made, Output, Progress, input_path
+from catena.task import Input, Job, Output, Progress, input_path
 from local_shape_descriptors.config import LocalShapeDescriptorsConfig
-from local_shape_descriptors.fragments import chunk_shape, has_affinities, settings_of
+from local_shape_descriptors.fragments import chunk_shape, settings_of
 from local_shape_descriptors.geometry import fragment_grid, open_input, volume_geometry
 from local_shape_descriptors.lookup_tables import (
     LookupTables,
@@ -26,41 +26,38 @@ from local_shape_descriptors.lookup_tables import (
     threshold_source,
 )
 from local_shape_descriptors.masks import skipped_blocks
+from local_shape_descriptors.objects import ObjectsStage
 
 Settings = LocalShapeDescriptorsConfig
 
 
-class SegmentationStage(BlockwiseStage):
+class SegmentationStage(ObjectsStage, BlockwiseStage):
     """Write the segmentation block by block."""
 
-    name, version = "segmentation", 1
-
-    def applies(self, config: Settings, volume: str) -> bool:
-        """Only where there are affinities."""
-        return has_affinities(config, volume)
+    step, version = "segmentation", 1
 
     def inputs(self, config: Settings, volume: str) -> Mapping[str, Input]:
         """Return fragments, tables and, unless configured, what chose the threshold."""
         inputs: dict[str, Input] = {
-            "fragments": Made("fragments", "fragments", volume),
-            "lookup_tables": Made("lookup_tables", "lookup_tables", volume),
+            "fragments": self.made("fragments", "fragments", volume),
+            "lookup_tables": self.made("lookup_tables", "lookup_tables", volume),
         }
-        threshold = threshold_source(config, volume)
+        threshold = threshold_source(config, volume, self.objects)
         return inputs if threshold is None else {**inputs, "threshold": threshold}
 
     def outputs(self, config: Settings, volume: str) -> Mapping[str, Output]:
         """Return the array of segment ids."""
-        return {"segmentation": Output("volume.zarr/volumes/segmentation", "array")}
+        return {"segmentation": Output(f"volume.zarr/volumes/{self.objects.segmentation_array}", "array")}
 
     def settings(self, config: Settings, volume: str) -> Mapping[str, Any]:
         """Return the threshold, as far as it is configured."""
-        if threshold_source(config, volume) is not None:
+        if threshold_source(config, volume, self.objects) is not None:
             return {}
-        return {"segmentation": {"threshold": given_threshold(config)}}
+        return {"segmentation": {"threshold": given_threshold(config, self.objects)}}
 
     def execution(self, config: Settings) -> ExecutionConfig:
         """Return where the blocks run."""
-        return config.execution.of(self.name)
+        return config.execution.of(self.step)
 
     def grid(self, config: Settings, volume: str) -> BlockGrid:
         """Return the blocks; they need no context."""
@@ -73,7 +70,7 @@ class SegmentationStage(BlockwiseStage):
     def prepare(self, job: Job, grid: BlockGrid) -> None:
         """Create the array."""
         config = settings_of(job)
-        threshold, origin = threshold_of(job)
+        threshold, origin = threshold_of(job, self.objects)
         keep_or_create(
             job.staged(self.outputs(config, job.volume)["segmentation"]),
             roi=grid.roi,
@@ -90,8 +87,8 @@ class SegmentationStage(BlockwiseStage):
         geometry = volume_geometry(config, job.volume)
         fragments = open_input(job, "fragments", geometry)
         target = geometry.open(str(job.staged(self.outputs(config, job.volume)["segmentation"])), "r+")
-        tables = LookupTables.load(tables_path(config, input_path(job, "lookup_tables")))
-        threshold = threshold_of(job)[0]
+        tables = LookupTables.load(tables_path(config, input_path(job, "lookup_tables"), self.objects))
+        threshold = threshold_of(job, self.objects)[0]
         voxels = self.grid(config, job.volume).voxels_per_block
 
         def process(block: Block) -> None:
@@ -104,5 +101,5 @@ class SegmentationStage(BlockwiseStage):
 
     def finish(self, job: Job, progress: Progress) -> Mapping[str, Any]:
         """Report the threshold."""
-        threshold, origin = threshold_of(job)
+        threshold, origin = threshold_of(job, self.objects)
         return {"threshold": threshold, "threshold_origin": origin}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from catena.task import Task
+from catena.task import Stage, Task
 from local_shape_descriptors.agglomeration import AgglomerateStage
 from local_shape_descriptors.config import LocalShapeDescriptorsConfig
 from local_shape_descriptors.content import ContentStage
@@ -14,6 +14,7 @@ from local_shape_descriptors.evaluation import EvaluateStage
 from local_shape_descriptors.fragments import FragmentsStage
 from local_shape_descriptors.graph import open_graph
 from local_shape_descriptors.lookup_tables import LookupTablesStage
+from local_shape_descriptors.objects import ALL_OBJECTS, NEURONS, Objects
 from local_shape_descriptors.preview import PreviewStage, show
 from local_shape_descriptors.segmentation import SegmentationStage
 from local_shape_descriptors.super_predicter_daisy import PredictStage
@@ -24,14 +25,19 @@ from local_shape_descriptors.training_stage import TrainStage
 def summary(config: Any, volume: str) -> list[tuple[str, str]]:
     """Return what the end of a run says of a volume: scores beside the baseline's, and where results are."""
     folder = config.volume_folder(volume)
-    rows = []
-    metrics = folder / "metrics.json"
-    if metrics.exists():
-        for region, flat in json.loads(metrics.read_text()).items():
-            rows.append((region, describe_scores(flat)))
-    for name, path in (("segmentation", "volume.zarr/volumes/segmentation"), ("preview", "preview.png")):
-        if (folder / path).exists():
-            rows.append((name, str(folder / path)))
+    rows: list[tuple[str, str]] = []
+    for objects in ALL_OBJECTS:
+        metrics, of_what = folder / objects.called("metrics.json"), "" if objects is NEURONS else f", {objects.name}"
+        if metrics.exists():
+            rows += [
+                (region + of_what, describe_scores(flat)) for region, flat in json.loads(metrics.read_text()).items()
+            ]
+    made = {each.segmentation_array: f"volume.zarr/volumes/{each.segmentation_array}" for each in ALL_OBJECTS}
+    rows += [
+        (name, str(folder / path))
+        for name, path in {**made, "preview": "preview.png"}.items()
+        if (folder / path).exists()
+    ]
     return rows
 
 
@@ -49,6 +55,12 @@ def describe_scores(flat: dict[str, Any]) -> str:
     return line
 
 
+def chain(objects: Objects) -> tuple[Stage, ...]:
+    """Return the stages that segment one kind of objects."""
+    steps = FragmentsStage, AgglomerateStage, LookupTablesStage, SegmentationStage, EvaluateStage
+    return tuple(step(objects) for step in steps)
+
+
 TASK = Task(
     name="local_shape_descriptors",
     config=LocalShapeDescriptorsConfig,
@@ -56,14 +68,14 @@ TASK = Task(
         TrainStage(),
         ContentStage(),
         PredictStage(),
-        FragmentsStage(),
-        AgglomerateStage(),
-        LookupTablesStage(),
-        SegmentationStage(),
-        EvaluateStage(),
+        *(stage for objects in ALL_OBJECTS for stage in chain(objects)),
         PreviewStage(),
     ),
-    targets=("predict", "segmentation", "evaluate", "preview"),
+    targets=(
+        "predict",
+        *(each.called(step) for each in ALL_OBJECTS for step in ("segmentation", "evaluate")),
+        "preview",
+    ),
     open_graph=open_graph,
     summary=summary,
     template=template,
