@@ -11,6 +11,7 @@ import gunpowder as gp
 import numpy as np
 from funlib.geometry import Coordinate, Roi
 
+from catena.augmentation.roles import Role
 from catena.errors import CatenaError
 from catena.nodes.array_source import ArraySource, Convert
 from catena.nodes.augment_config import AugmentConfig
@@ -60,15 +61,26 @@ class NeuronCrops:
         """Where the network's output lies in a request."""
         return Roi((0, 0, 0), self.output_shape * self.voxel_size)
 
+    @property
+    def label_roles(self) -> dict[gp.ArrayKey, Role]:
+        """What the arrays beside raw are: ids, and where they are known, of all labels there are."""
+        roles: dict[gp.ArrayKey, Role] = {}
+        for name in self.model.labels():
+            keys = LabelKeys.of(name)
+            roles |= {keys.labels: "labels", keys.labelled: "mask"}
+        return roles
+
     def pipeline(self) -> gp.Pipeline:
         """Return the pipeline: volumes, location, augmentation, targets, weights."""
+        pipeline = augmented(self.plain_pipeline(), self.augment, RAW, self.label_roles)
+        return add_targets(pipeline, TargetSettings(self.model, self.voxel_size, self.units_per_nm))
+
+    def plain_pipeline(self) -> gp.Pipeline:
+        """Return the part of the pipeline before augmentation: raw and labels of crops that are accepted."""
         branches = tuple(self._branch(source) for source in self.sources)
         if len(branches) == 1:
-            pipeline = branches[0]
-        else:
-            pipeline = branches + gp.RandomProvider([source.weight for source in self.sources])
-        pipeline = augmented(pipeline, self.augment, RAW)
-        return add_targets(pipeline, TargetSettings(self.model, self.voxel_size, self.units_per_nm))
+            return branches[0]
+        return branches + gp.RandomProvider([source.weight for source in self.sources])
 
     def _branch(self, source: Source) -> gp.Pipeline:
         """Return what leads from one volume's arrays to crops of it."""

@@ -73,26 +73,9 @@ def train(
     >>> trained = train([volume], "runs/em", config=TrainConfig(iterations=2000))  # doctest: +SKIP
     """
     model, config = model or ModelConfig(), config or TrainConfig()
-    require_labels(model, volumes)
-    sources = [open_source(volume) for volume in volumes]
-    voxel_size, units_per_nm = common_voxel_size(sources)
-    network_config = model.network(voxel_size)
-    shapes = UNetShapes(network_config.unet)
-    input_shape = Coordinate(config.input_shape_vox or default_input_shape(shapes, voxel_size, model.dimensions))
-    require_reach(model, input_shape)
-    crops = NeuronCrops(
-        sources=tuple(each.in_units(units_per_nm) for each in sources),
-        model=model,
-        augment=(augment or AugmentConfig()).resolved(voxel_size),
-        voxel_size=voxel_size,
-        units_per_nm=units_per_nm,
-        input_shape=input_shape,
-        output_shape=shapes.output_shape_vox(input_shape),
-        output_begin=shapes.output_begin_vox(input_shape),
-        min_labelled=config.min_labelled,
-    )
+    crops = open_crops(volumes, model, config, augment)
     return train_network(
-        network_config,
+        model.network(crops.voxel_size),
         crops,
         folder,
         config,
@@ -103,6 +86,35 @@ def train(
         user_config=user_config,
         losses={head: each.weighted_losses for head, each in model.heads.items()},
         offsets={head: offsets for head in model.heads if (offsets := model.offsets(head))},
+    )
+
+
+def open_crops(
+    volumes: Sequence[TrainingVolume], model: ModelConfig, config: TrainConfig, augment: AugmentConfig | None = None
+) -> NeuronCrops:
+    """Look at the ground truth, and return the crops that a model is trained on; see :func:`train`.
+
+    Raises
+    ------
+    CatenaError
+        If data, model and crop do not fit together.
+    """
+    require_labels(model, volumes)
+    sources = [open_source(volume) for volume in volumes]
+    voxel_size, units_per_nm = common_voxel_size(sources)
+    shapes = UNetShapes(model.network(voxel_size).unet)
+    input_shape = Coordinate(config.input_shape_vox or default_input_shape(shapes, voxel_size, model.dimensions))
+    require_reach(model, input_shape)
+    return NeuronCrops(
+        sources=tuple(each.in_units(units_per_nm) for each in sources),
+        model=model,
+        augment=(augment or AugmentConfig()).resolved(voxel_size),
+        voxel_size=voxel_size,
+        units_per_nm=units_per_nm,
+        input_shape=input_shape,
+        output_shape=shapes.output_shape_vox(input_shape),
+        output_begin=shapes.output_begin_vox(input_shape),
+        min_labelled=config.min_labelled,
     )
 
 
