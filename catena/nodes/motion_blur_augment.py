@@ -39,4 +39,5 @@ def moved(section: NDArray[np.float32], length: int, angle: float) -> NDArray[np
     steps = np.arange(length) - (length - 1) / 2
     direction = np.array([np.sin(angle), np.cos(angle)])
     positions = (shift(section, step * direction, order=1, mode="nearest") for step in steps)
-    return np.mean(list(positions), axis=0, dtype=np.float32)
+    mean: NDArray[np.float32] = np.mean(list(positions), axis=0, dtype=np.float32)
+    return mean
