@@ -198,6 +198,27 @@ def view(
     task.view(settings, volume or next(iter(settings.volumes)), screenshot=screenshot, host=host)
 
 
+@app.command(
+    "view-augmentations",
+    epilog=_epilog(
+        "catena view-augmentations fib25.yaml", "catena view-augmentations fib25.yaml -o sheet.png --number 6"
+    ),
+)
+def view_augmentations(
+    config: ConfigArgument,
+    overrides: Overrides = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The PNG to write.")] = Path("augmentations.png"),
+    number: Annotated[int, typer.Option("--number", min=1, help="Crops to show.")] = 4,
+) -> None:
+    """Draw training crops before and after augmentation, all of it and each part alone."""
+    from catena.errors import ConfigError
+
+    task, settings = _load(config, overrides)
+    if task.view_augmentations is None:
+        raise ConfigError(f"task {task.name} has no augmentation to show")
+    typer.echo(f"wrote {task.view_augmentations(settings, output, number)}")
+
+
 @app.command(epilog=_epilog("catena status fib25.yaml", "catena status fib25.yaml --watch"))
 def status(
     config: ConfigArgument,

@@ -232,6 +232,8 @@ class Task:
         Writes a commented configuration for new data; used by ``catena init``.
     view
         Lists the layers of a volume for the viewer.
+    view_augmentations
+        Writes a picture of ``number`` training crops before and after augmentation to a path.
     estimation
         What ``catena plan`` is told of the stages.
     """
@@ -244,6 +246,7 @@ class Task:
     summary: Callable[[Any, str], list[tuple[str, str]]] | None = None
     template: Callable[..., str] | None = None
     view: Callable[..., Any] | None = None
+    view_augmentations: Callable[[Any, Path, int], Path] | None = None
     estimation: Estimation | None = None
 
     def stage(self, name: str) -> Stage:

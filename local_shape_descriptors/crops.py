@@ -13,6 +13,7 @@ from funlib.geometry import Coordinate, Roi
 
 from catena.augmentation.roles import Role
 from catena.errors import CatenaError
+from catena.networks import AnyNetworkConfig
 from catena.nodes.array_source import ArraySource, Convert
 from catena.nodes.augment_config import AugmentConfig
 from catena.nodes.augmentation import augment as augmented
@@ -38,6 +39,7 @@ class NeuronCrops:
     """
 
     sources: tuple[Source, ...]
+    network: AnyNetworkConfig
     model: ModelConfig
     augment: AugmentConfig
     voxel_size: Coordinate
@@ -50,11 +52,8 @@ class NeuronCrops:
     @contextmanager
     def __call__(self) -> Iterator[Callable[[int], Crop]]:
         """Open the arrays and yield the function from seed to crop."""
-        try:
-            with gp.build(self.pipeline()) as pipeline:
-                yield lambda seed: self._crop(pipeline, seed)
-        except gp.pipeline.PipelineSetupError as error:
-            raise _cause(error) from None
+        with request_from(self.pipeline()) as ask:
+            yield lambda seed: self._crop(ask(self.request(seed)))
 
     @property
     def target(self) -> Roi:
@@ -139,17 +138,30 @@ class NeuronCrops:
                 request[key] = gp.ArraySpec(roi=self.target)
         return request
 
-    def _crop(self, pipeline: gp.Pipeline, seed: int) -> Crop:
-        try:
-            batch = pipeline.request_batch(self.request(seed))
-        except gp.pipeline.PipelineRequestError as error:
-            raise _cause(error) from None
+    def _crop(self, batch: gp.Batch) -> Crop:
         heads = {head: TargetKeys.of(head) for head in self.model.heads}
         return Crop(
             raw=batch[RAW].data[None],
             targets={head: batch[keys.target].data.astype(np.float32) for head, keys in heads.items()},
             weights={head: batch[keys.weight].data for head, keys in heads.items()},
         )
+
+
+@contextmanager
+def request_from(pipeline: gp.Pipeline) -> Iterator[Callable[[gp.BatchRequest], gp.Batch]]:
+    """Build a pipeline, and yield what asks it for batches; errors of ours come out of it as they were raised."""
+
+    def ask(request: gp.BatchRequest) -> gp.Batch:
+        try:
+            return pipeline.request_batch(request)
+        except gp.pipeline.PipelineRequestError as error:
+            raise _cause(error) from None
+
+    try:
+        with gp.build(pipeline) as pipeline:
+            yield ask
+    except gp.pipeline.PipelineSetupError as error:
+        raise _cause(error) from None
 
 
 def _cause(error: BaseException) -> BaseException:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from catena.task import Stage, Task
@@ -39,6 +40,13 @@ def summary(config: Any, volume: str) -> list[tuple[str, str]]:
         if (folder / path).exists()
     ]
     return rows
+
+
+def view_augmentations(config: Any, path: Path, number: int) -> Path:
+    """Draw training crops before and after augmentation; what that needs is loaded only now."""
+    from local_shape_descriptors.augmentation_sheet import write_augmentation_sheet
+
+    return write_augmentation_sheet(config, path, number)
 
 
 def describe_scores(flat: dict[str, Any]) -> str:
@@ -80,5 +88,6 @@ TASK = Task(
     summary=summary,
     template=template,
     view=show,
+    view_augmentations=view_augmentations,
     estimation=ESTIMATION,
 )

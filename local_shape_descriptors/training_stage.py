@@ -13,7 +13,7 @@ from local_shape_descriptors.fragments import settings_of
 from local_shape_descriptors.predicter import BEST
 
 if TYPE_CHECKING:
-    from catena.networks import Network
+    from catena.networks import BaseNetwork
     from catena.training.loop import Validate
     from local_shape_descriptors.training_volumes import TrainingVolume
 
@@ -24,6 +24,15 @@ class TrainStage(Stage):
     """Train the network of an experiment."""
 
     name, version, per_volume = "train", 1, False
+
+    def check(self, config: Settings, volume: str) -> None:
+        """Refuse augmentations of other packages that are not there, or take other arguments."""
+        if config.augment.enabled and config.augment.extra:
+            from catena.augmentation.batch import BatchAugmentation
+            from catena.augmentation.resolve import resolve
+
+            for extra in config.augment.extra:
+                BatchAugmentation(resolve(extra), extra.kind)
 
     def inputs(self, config: Settings, volume: str) -> Mapping[str, Input]:
         """Return raw, labels and masks of all volumes to train or validate on."""
@@ -147,7 +156,7 @@ def validation(config: Settings) -> Validate | None:
     if not names:
         return None
 
-    def validate(network: Network, iteration: int) -> dict[str, float]:
+    def validate(network: BaseNetwork, iteration: int) -> dict[str, float]:
         from local_shape_descriptors.validation import score_network
 
         scores = [score_network(config, name, network) for name in names]

@@ -25,6 +25,7 @@ COMMANDS = [
     "segment",
     "evaluate",
     "view",
+    "view-augmentations",
     "status",
     "config",
     "init",
