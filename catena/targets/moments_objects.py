@@ -170,4 +170,5 @@ def scatter(
             for i in range(len(channels)):
                 target, source = out[i, full_z, full_y, begin:end], repeated[i]
                 for x in range(line.shape[0]):
-                    target[x] = source[x] if line[x] == label else target[x]
+                    if line[x] == label:  # never write other voxels, not even as they were: they may be another thread's
+                        target[x] = source[x]
