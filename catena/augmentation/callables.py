@@ -84,7 +84,7 @@ class TorchvisionTransform(Adapter):
 
     def apply(self, arrays: Arrays, context: Context) -> Arrays:
         """Return all arrays, those that are no images wrapped as masks."""
-        from torchvision import tv_tensors  # type: ignore[import-not-found]
+        from torchvision import tv_tensors
 
         names = [name for name in context.roles if self.kind != "intensity" or context.roles[name] == "image"]
         crops = []

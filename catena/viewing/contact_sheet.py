@@ -76,7 +76,7 @@ def write_contact_sheet(
         hspace=0.03,
     )
     for axis, name in zip(axes[0], column_titles, strict=True):
-        axis.set_title(name.replace(" ", "\n", 1), fontsize=7, color=INK)
+        axis.set_title(name.replace(" ", "\n", 1), fontsize=min(7, 110 / len(name)), color=INK)
     for line, row, name in zip(axes, rows, row_titles, strict=True):
         line[0].set_ylabel(name, fontsize=7, color=INK)
         for axis, panel in zip(line, row, strict=True):
