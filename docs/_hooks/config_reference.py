@@ -33,11 +33,19 @@ class Section:
 
     path: str
     model: type[BaseModel]
+    kind: str = ""
 
     @property
     def anchor(self) -> str:
         """Name of the heading, for links."""
-        return "section-" + (self.path.replace(".", "-").lower() or "top")
+        place = self.path.replace(".", "-").lower() or "top"
+        return f"section-{place}-{self.kind}" if self.kind else f"section-{place}"
+
+    @property
+    def title(self) -> str:
+        """What the heading says."""
+        place = f"`{self.path}`" if self.path else "Top level"
+        return f"{place}, `type: {self.kind}`" if self.kind else place
 
 
 def reference(model: type[BaseModel]) -> str:
@@ -46,26 +54,28 @@ def reference(model: type[BaseModel]) -> str:
     return "\n\n".join(_render(section, known) for section in known.values())
 
 
-def sections(model: type[BaseModel], path: str = "", seen: set[type[BaseModel]] | None = None) -> Iterator[Section]:
-    """Yield `model` and those below it, each once."""
+def sections(
+    model: type[BaseModel], path: str = "", seen: set[type[BaseModel]] | None = None, kind: str = ""
+) -> Iterator[Section]:
+    """Yield `model` and those below it, each once; `kind`: which of several models that may stand at one place."""
     seen = set() if seen is None else seen
     if model in seen:
         return
     seen.add(model)
-    yield Section(path, model)
+    yield Section(path, model, kind)
     for name, field in model.model_fields.items():
-        below = model_in(field.annotation)
-        if below is not None:
-            step = f"{name}.NAME" if _is_mapping(field.annotation) else name
-            yield from sections(below, f"{path}.{step}" if path else step, seen)
+        below = models_in(field.annotation)
+        step = f"{name}.NAME" if _is_mapping(field.annotation) else name
+        for each in below:
+            kind = str(each.model_fields["type"].default) if len(below) > 1 else ""
+            yield from sections(each, f"{path}.{step}" if path else step, seen, kind)
 
 
-def model_in(annotation: Any) -> type[BaseModel] | None:
-    """Return the model that a field holds, be it optional or the values of a mapping."""
+def models_in(annotation: Any) -> list[type[BaseModel]]:
+    """Return the models that a field may hold, be it optional, a list, or the values of a mapping."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    found = (model_in(each) for each in get_args(annotation))
-    return next((each for each in found if each is not None), None)
+        return [annotation]
+    return [found for each in get_args(annotation) for found in models_in(each)]
 
 
 def describe_type(annotation: Any) -> str:
@@ -80,7 +90,8 @@ def describe_type(annotation: Any) -> str:
     if origin is Literal:
         return " or ".join(f"`{each}`" for each in arguments)
     if origin in (Union, types.UnionType):
-        return " or ".join("null" if each is type(None) else describe_type(each) for each in arguments)
+        words = ["null" if each is type(None) else describe_type(each) for each in arguments]
+        return " or ".join(dict.fromkeys(words))  # of several models one word, which leads to the first
     if origin is tuple and arguments[-1] is Ellipsis:
         return f"list of {describe_type(arguments[0])}"
     if origin is tuple:
@@ -104,8 +115,7 @@ def describe_default(field: FieldInfo) -> str:
 
 
 def _render(section: Section, known: dict[type[BaseModel], Section]) -> str:
-    title = f"`{section.path}`" if section.path else "Top level"
-    lines = [f"### {title} {{ #{section.anchor} }}", _first_paragraph(section.model)]
+    lines = [f"### {section.title} {{ #{section.anchor} }}", _first_paragraph(section.model)]
     lines += ["| key | type | default | meaning |\n| --- | --- | --- | --- |"]
     rows = [_row(name, field, known) for name, field in section.model.model_fields.items()]
     lines[-1] += "\n" + "\n".join(rows)
@@ -113,7 +123,7 @@ def _render(section: Section, known: dict[type[BaseModel], Section]) -> str:
 
 
 def _row(name: str, field: FieldInfo, known: dict[type[BaseModel], Section]) -> str:
-    below = model_in(field.annotation)
+    below = next(iter(models_in(field.annotation)), None)
     kind = describe_type(field.annotation) + _bracketed(_constraints(field.metadata))
     meaning = field.description or ""
     if below is not None:
@@ -153,4 +163,6 @@ def _is_mapping(annotation: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
     return [_plain(each) for each in value] if isinstance(value, tuple | list) else value

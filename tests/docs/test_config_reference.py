@@ -97,6 +97,24 @@ def test_every_model_of_the_task_is_documented_once(hook: ModuleType) -> None:
     assert "| `iterations` | integer (≥ 1) | `100000` | Optimisation steps. |" in found
 
 
+def test_models_that_may_stand_at_one_place_are_all_documented(hook: ModuleType) -> None:
+    class Apple(Config):
+        type: Literal["apple"] = "apple"
+
+    class Pear(Config):
+        type: Literal["pear"] = "pear"
+
+    class Basket(Config):
+        fruit: tuple[Annotated[Apple | Pear, Field(discriminator="type")], ...] = (Pear(),)
+
+    found = hook.reference(Basket)
+    assert "| `fruit` | list of [section](#section-fruit-apple) | `[{type: pear}]` |" in found
+    assert [found.count(f"### `fruit`, `type: {kind}` {{ #section-fruit-{kind} }}") for kind in ("apple", "pear")] == [
+        1,
+        1,
+    ]
+
+
 def test_only_pages_with_the_marker_change(hook: ModuleType) -> None:
     assert hook.on_page_markdown("# Page\n") == "# Page\n"
     assert "### `train`" in hook.on_page_markdown(f"# Page\n\n{hook.MARKER}\n")
