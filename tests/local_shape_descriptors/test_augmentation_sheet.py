@@ -8,7 +8,6 @@ import pytest
 import yaml
 from funlib.geometry import Coordinate
 from matplotlib.image import imread
-from tests.local_shape_descriptors.small_experiment import small_experiment
 
 from catena.cli import view_augmentations
 from catena.errors import ConfigError, DataError
@@ -17,6 +16,7 @@ from catena.nodes.augment_parts import parts
 from catena.viewing.contact_sheet import Panel, outlined, outlines, write_contact_sheet
 from local_shape_descriptors.config import LocalShapeDescriptorsConfig
 from local_shape_descriptors.task import TASK
+from tests.local_shape_descriptors.small_experiment import small_experiment
 
 
 def experiment(folder: Path, **settings: Any) -> Path:
