@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal, Self
 
 from funlib.geometry import Coordinate
 from pydantic import Field, model_validator
 
 from catena.config import Config
-from catena.networks.config import ConvolutionPass, NetworkConfig, PerAxis, UNetConfig
+from catena.networks.config import (
+    AnyNetworkConfig,
+    AutocontextConfig,
+    ConvolutionPass,
+    NetworkConfig,
+    PerAxis,
+    Positive,
+    UNetConfig,
+)
+from catena.networks.rsunet import RSUNET
 from catena.networks.voxel_size import unet_for_voxel_size
 from local_shape_descriptors.heads import (
     NEIGHBOURHOODS,
@@ -22,6 +31,8 @@ from local_shape_descriptors.heads import (
 )
 
 AUTOCONTEXT = ("aclsd", "acrlsd")
+LSDS = "lsds"
+"""The head that the first network of autocontext passes on."""
 
 
 class FirstConfig(Config):
@@ -65,7 +76,12 @@ class ModelConfig(Config):
     lsd_downsample: int = Field(2, ge=1, description="Descriptors are computed at every n-th voxel.")
     levels: int = Field(3, ge=1, description="Downsampling steps, chosen from the voxel size.")
     factor: int = Field(2, ge=2, description="Downsampling factor of a step.")
-    feature_maps: int = Field(12, ge=1, description="Feature maps at full resolution; more are better and slower.")
+    architecture: Literal["unet", "rsunet"] = Field(
+        "unet", description="rsunet: the residual symmetric U-Net, where what follows is not given."
+    )
+    feature_maps: Positive | tuple[Positive, ...] = Field(
+        12, description="Feature maps at full resolution, or at every level; more are better and slower."
+    )
     growth: float = Field(5, ge=1, description="Every level below has this many times the feature maps.")
     downsampling: tuple[PerAxis, ...] | None = Field(None, description="Instead of `levels` and `factor`.")
     kernels_down: tuple[ConvolutionPass, ...] | None = Field(
@@ -80,8 +96,13 @@ class ModelConfig(Config):
         "is several times cheaper per output voxel; prediction never pads.",
     )
     activation: Literal["relu", "leaky_relu", "elu", "silu"] = Field("relu", description="After every convolution.")
-    upsampling: Literal["nearest", "projected", "transposed"] = Field(
+    upsampling: Literal["nearest", "projected", "transposed", "linear"] = Field(
         "nearest", description="projected: as nearest (published), with fewer feature maps, much cheaper."
+    )
+    residual: bool = Field(False, description="Add the input of every level's convolutions to their output.")
+    pre_activation: bool = Field(False, description="Normalisation and activation come before a convolution.")
+    skip: Literal["concatenate", "add"] = Field(
+        "concatenate", description="How features of the way down join those of the way up."
     )
     normalisation: Literal["none", "batch", "group"] = Field(
         "none",
@@ -96,7 +117,8 @@ class ModelConfig(Config):
         if not isinstance(values, Mapping):
             return values
         flat = values.get("dimensions", 3) == 2
-        filled = {"neighbourhood": SHORT[1:] if flat else SHORT, **values}
+        preset = {"levels": 4, **RSUNET} if values.get("architecture") == "rsunet" else {}
+        filled = {"neighbourhood": SHORT[1:] if flat else SHORT, **preset, **values}
         filled |= named_neighbourhood(filled)
         given = filled.get("heads") or {}
         if isinstance(given, Mapping):
@@ -107,6 +129,8 @@ class ModelConfig(Config):
     def _fits_together(self) -> Self:
         if len(set(self.neighbourhood)) < len(self.neighbourhood):
             raise ValueError(f"neighbourhood names an offset twice: {[list(each) for each in self.neighbourhood]}")
+        if self.is_autocontext and self.heads.get(LSDS, HeadConfig(target="foreground")).target != LSDS:
+            raise ValueError(f"heads.{LSDS}: type {self.type} passes local shape descriptors on; its target is lsds")
         for name, head in self.heads.items():
             if head.neighbourhood is not None and head.target != "affinities":
                 raise ValueError(f"heads.{name}.neighbourhood is for affinities; its target is {head.target}")
@@ -134,16 +158,57 @@ class ModelConfig(Config):
         names = dict.fromkeys(head.labels for head in self.heads.values())
         return tuple(sorted(names, key=lambda name: name != NEURONS))
 
+    def first_model(self) -> ModelConfig:
+        """Return the model of the first network of autocontext: descriptors from raw."""
+        return self.model_copy(update={"type": "lsd", "heads": {LSDS: self.heads[LSDS]}})
+
+    def only(self, heads: Collection[str]) -> ModelConfig:
+        """Return this model with these of its heads."""
+        return self.model_copy(update={"heads": {name: each for name, each in self.heads.items() if name in heads}})
+
     def unet(self, voxel_size: Coordinate) -> UNetConfig:
         """Return the U-Net for data of `voxel_size` (any unit)."""
-        names = ("feature_maps", "growth", "padding", "activation", "upsampling", "normalisation", "equivariant_crop")
-        settings: dict[str, Any] = {name: getattr(self, name) for name in names}
+        settings: dict[str, Any] = {name: getattr(self, name) for name in _OF_THE_UNET}
         kernels = {"kernels_down": self.kernels_down, "kernels_up": self.kernels_up}
         settings |= {name: value for name, value in kernels.items() if value is not None}
         if self.downsampling is not None:
             return UNetConfig.parse({**settings, "downsampling": self.downsampling}, "model")
-        return unet_for_voxel_size(voxel_size, self.levels, self.factor, **settings)
+        return unet_for_voxel_size(voxel_size, self.levels, self.factor, dimensions=self.dimensions, **settings)
 
-    def network(self, voxel_size: Coordinate) -> NetworkConfig:
-        """Return the network for data of `voxel_size` (any unit)."""
-        return NetworkConfig(unet=self.unet(voxel_size), heads=self.channels)
+    def network(self, voxel_size: Coordinate, first: NetworkConfig | None = None) -> AnyNetworkConfig:
+        """Return the network for data of `voxel_size` (any unit); `first`: of autocontext, where it is trained already.
+
+        Raises
+        ------
+        ConfigError
+            If the parts do not fit together.
+        """
+        unet = self.unet(voxel_size)
+        if not self.is_autocontext:
+            return NetworkConfig(unet=unet, heads=self.channels)
+        first = first or NetworkConfig(unet=unet, heads=self.first_model().channels)
+        alike = {"padding": unet.padding, "equivariant_crop": unet.equivariant_crop}  # weights serve either
+        first = first.model_copy(update={"unet": first.unet.model_copy(update=alike)})
+        channels = self.channels
+        with_raw = self.type == "acrlsd"
+        second = {
+            "in_channels": channels.pop(LSDS) + with_raw * first.in_channels,
+            "unet": unet.model_dump(),
+            "heads": channels,
+        }
+        settings = {"first": first.model_dump(), "second": second, "with_raw": with_raw}
+        return AutocontextConfig.parse({**settings, "train_first": self.first.trained}, "model")
+
+
+_OF_THE_UNET = (
+    "feature_maps",
+    "growth",
+    "padding",
+    "activation",
+    "residual",
+    "pre_activation",
+    "skip",
+    "upsampling",
+    "normalisation",
+    "equivariant_crop",
+)

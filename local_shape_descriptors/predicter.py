@@ -80,10 +80,10 @@ def prediction_precision(config: LocalShapeDescriptorsConfig, device: str) -> Pr
     return fast_precision(device) if chosen == "auto" else chosen
 
 
-def checkpoint_path(job: Job) -> Path:
-    """Return the checkpoint a job predicts with: given, or the best one trained."""
-    path = Path(input_path(job, "checkpoint"))
-    return path / BEST if isinstance(job.inputs["checkpoint"], Made) else path
+def checkpoint_path(job: Job, name: str = "checkpoint") -> Path:
+    """Return the checkpoint that is an input of a job: given, or the best one trained."""
+    path = Path(input_path(job, name))
+    return path / BEST if isinstance(job.inputs[name], Made) else path
 
 
 def open_predictor(checkpoint: Path, config: LocalShapeDescriptorsConfig) -> Predictor:

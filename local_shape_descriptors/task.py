@@ -20,7 +20,7 @@ from local_shape_descriptors.preview import PreviewStage, show
 from local_shape_descriptors.segmentation import SegmentationStage
 from local_shape_descriptors.super_predicter_daisy import PredictStage
 from local_shape_descriptors.template import template
-from local_shape_descriptors.training_stage import TrainStage
+from local_shape_descriptors.training_stage import TrainFirstStage, TrainStage
 
 
 def summary(config: Any, volume: str) -> list[tuple[str, str]]:
@@ -73,6 +73,7 @@ TASK = Task(
     name="local_shape_descriptors",
     config=LocalShapeDescriptorsConfig,
     stages=(
+        TrainFirstStage(),
         TrainStage(),
         ContentStage(),
         PredictStage(),

@@ -101,7 +101,7 @@ def template(*, raw: str, labels: str | None = None, name: str = "experiment") -
         voxel_size=" x ".join(f"{each:g}" for each in array.voxel_size_nm),
         labels=_labels(labels, array),
         sigma=model.lsd_sigma_nm,
-        downsampling=[list(each) for each in model.network(array.voxel_size).unet.downsampling],
+        downsampling=[list(each) for each in model.unet(array.voxel_size).downsampling],
         why_downsampling="in plane first, until voxels are isotropic" if sections else "all axes alike",
         kind="anisotropic" if sections else "isotropic",
         mirror=list(augment.mirror or ()),

@@ -9,10 +9,18 @@ from typing import Any
 from funlib.geometry import Coordinate
 
 from catena.errors import ConfigError
-from catena.networks import UNetShapes
+from catena.inference.loading import LoadedNetwork, load_network
+from catena.networks import (
+    AnyNetworkConfig,
+    AutocontextNetwork,
+    BaseNetwork,
+    NetworkConfig,
+    NetworkShapes,
+    network_shapes,
+)
 from catena.nodes.augment_config import AugmentConfig, is_anisotropic
 from catena.training.config import TrainConfig, TrainExecution
-from catena.training.loop import Progress, Trained, Validate
+from catena.training.loop import Initial, Progress, Trained, Validate
 from catena.training.loop import train as train_network
 from local_shape_descriptors.crops import NeuronCrops
 from local_shape_descriptors.heads import NEURONS
@@ -32,6 +40,7 @@ def train(
     validate: Validate | None = None,
     progress: Progress | None = None,
     user_config: Mapping[str, Any] | None = None,
+    first: str | Path | None = None,
 ) -> Trained:
     """Train on ground truth, from the latest checkpoint in `folder` on.
 
@@ -56,6 +65,8 @@ def train(
         Called with iterations done, iterations in all, and a few words.
     user_config
         Plain values kept in every checkpoint.
+    first
+        Checkpoint of the first network of autocontext (types aclsd, acrlsd), which needs one.
 
     Returns
     -------
@@ -73,9 +84,10 @@ def train(
     >>> trained = train([volume], "runs/em", config=TrainConfig(iterations=2000))  # doctest: +SKIP
     """
     model, config = model or ModelConfig(), config or TrainConfig()
-    crops = open_crops(volumes, model, config, augment)
+    before = open_first(model, first)
+    crops = open_crops(volumes, model, config, augment, before.config if before else None)
     return train_network(
-        model.network(crops.voxel_size),
+        crops.network,
         crops,
         folder,
         config,
@@ -84,13 +96,48 @@ def train(
         validate=validate,
         progress=progress,
         user_config=user_config,
-        losses={head: each.weighted_losses for head, each in model.heads.items()},
-        offsets={head: offsets for head in model.heads if (offsets := model.offsets(head))},
+        losses={head: each.weighted_losses for head, each in crops.model.heads.items()},
+        offsets={head: offsets for head in crops.model.heads if (offsets := model.offsets(head))},
+        initial=_taking(before.network) if before else None,
     )
 
 
+def open_first(model: ModelConfig, path: str | Path | None) -> LoadedNetwork | None:
+    """Load the first network of autocontext; None for other models.
+
+    Raises
+    ------
+    ConfigError
+        If there is none, or it predicts something else than descriptors.
+    """
+    if not model.is_autocontext:
+        return None
+    if path is None:
+        raise ConfigError(f"model.type {model.type} begins with a network trained on descriptors; give its checkpoint")
+    loaded = load_network(path)
+    wanted = model.first_model().channels
+    if not isinstance(loaded.config, NetworkConfig) or loaded.config.heads != wanted:
+        raise ConfigError(
+            f"{path} predicts {dict(loaded.config.heads)}; model.type {model.type} begins with a network of model.type "
+            f"lsd, which predicts {wanted}"
+        )
+    return loaded
+
+
+def _taking(first: BaseNetwork) -> Initial:
+    def initial(network: BaseNetwork) -> None:
+        if isinstance(network, AutocontextNetwork):
+            network.load_first(first)
+
+    return initial
+
+
 def open_crops(
-    volumes: Sequence[TrainingVolume], model: ModelConfig, config: TrainConfig, augment: AugmentConfig | None = None
+    volumes: Sequence[TrainingVolume],
+    model: ModelConfig,
+    config: TrainConfig,
+    augment: AugmentConfig | None = None,
+    first: AnyNetworkConfig | None = None,
 ) -> NeuronCrops:
     """Look at the ground truth, and return the crops that a model is trained on; see :func:`train`.
 
@@ -102,12 +149,14 @@ def open_crops(
     require_labels(model, volumes)
     sources = [open_source(volume) for volume in volumes]
     voxel_size, units_per_nm = common_voxel_size(sources)
-    shapes = UNetShapes(model.network(voxel_size).unet)
+    network = model.network(voxel_size, first if isinstance(first, NetworkConfig) else None)
+    shapes = network_shapes(network)
     input_shape = Coordinate(config.input_shape_vox or default_input_shape(shapes, voxel_size, model.dimensions))
     require_reach(model, input_shape)
     return NeuronCrops(
         sources=tuple(each.in_units(units_per_nm) for each in sources),
-        model=model,
+        network=network,
+        model=model.only(network.trained_heads),
         augment=(augment or AugmentConfig()).resolved(voxel_size),
         voxel_size=voxel_size,
         units_per_nm=units_per_nm,
@@ -152,7 +201,7 @@ def require_reach(model: ModelConfig, input_shape: Coordinate) -> None:
                 )
 
 
-def default_input_shape(shapes: UNetShapes, voxel_size: Coordinate, dimensions: int = 3) -> Coordinate:
+def default_input_shape(shapes: NetworkShapes, voxel_size: Coordinate, dimensions: int = 3) -> Coordinate:
     """Return the network input whose output is about 64 voxels wide, or 16 sections of 96 pixels, or one of 192."""
     if dimensions == 2:
         return shapes.input_shape_vox(Coordinate(1, 192, 192))

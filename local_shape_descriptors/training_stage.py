@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from funlib.geometry import Coordinate
+
 from catena.errors import ConfigError
-from catena.task import Given, Input, Job, Output, Progress, Stage, StageReport
+from catena.networks import network_shapes
+from catena.task import Given, Input, Job, Made, Output, Progress, Stage, StageReport
+from catena.training.config import TrainConfig
 from local_shape_descriptors.config import LocalShapeDescriptorsConfig
 from local_shape_descriptors.fragments import settings_of
-from local_shape_descriptors.predicter import BEST
+from local_shape_descriptors.predicter import BEST, checkpoint_path
 
 if TYPE_CHECKING:
     from catena.networks import BaseNetwork
@@ -26,7 +31,14 @@ class TrainStage(Stage):
     name, version, per_volume = "train", 1, False
 
     def check(self, config: Settings, volume: str) -> None:
-        """Refuse augmentations of other packages that are not there, or take other arguments."""
+        """Refuse augmentations of other packages that are not there, and crops that do not suit two networks.
+
+        A single network refuses its crops itself: its training is the first stage.
+        """
+        if TrainFirstStage().applies(config, volume) and config.train.input_shape_vox is not None:
+            voxel_size = config.volume(trained_on(config, "train")[0]).grid().voxel_size
+            shapes = network_shapes(config.model.network(voxel_size))
+            shapes.check_input_shape(Coordinate(config.train.input_shape_vox))
         if config.augment.enabled and config.augment.extra:
             from catena.augmentation.batch import BatchAugmentation
             from catena.augmentation.resolve import resolve
@@ -50,15 +62,11 @@ class TrainStage(Stage):
             for key, path in paths.items():
                 if path is not None:
                     inputs[f"{name}.{key}"] = Given(path, voxel_size_nm=settings.voxel_size_nm)
-        return inputs
+        return inputs | _first_input(config)
 
     def outputs(self, config: Settings, volume: str) -> Mapping[str, Output]:
         """Return the folders that training leaves; later stages depend on the best checkpoint's bytes."""
-        return {
-            "checkpoints": Output("checkpoints", "folder", content=BEST),
-            "tensorboard": Output("tensorboard", "folder"),
-            "losses": Output("losses.csv", "file"),
-        }
+        return _outputs("")
 
     def settings(self, config: Settings, volume: str) -> Mapping[str, Any]:
         """Return all that the weights depend on; validation segments with fixed settings, which do not enter."""
@@ -82,12 +90,15 @@ class TrainStage(Stage):
 
     def run(self, job: Job, progress: Progress) -> StageReport:
         """Train, or go on training, in the staging folder."""
+        return self._train(job, settings_of(job), job.staging, progress)
+
+    def _train(self, job: Job, config: Settings, folder: Path, progress: Progress) -> StageReport:
+        """Train the network of `config` in `folder`."""
         from local_shape_descriptors.trainer import train
 
-        config = settings_of(job)
         trained = train(
             training_volumes(config),
-            job.staging,
+            folder,
             config.model,
             config.train,
             config.augment,
@@ -97,8 +108,9 @@ class TrainStage(Stage):
             progress=progress,
             # not where it was trained: the same training elsewhere makes the same file, and redoes nothing below
             user_config=config.model_dump(mode="json", exclude={"execution", "output"}),
+            first=checkpoint_path(job, "first") if "first" in job.inputs else None,
         )
-        best = job.staging / "checkpoints" / BEST
+        best = folder / "checkpoints" / BEST
         if trained.checkpoint != best:
             shutil.copyfile(trained.checkpoint, best)
         return StageReport(
@@ -110,6 +122,60 @@ class TrainStage(Stage):
                 **trained.metrics,
             }
         )
+
+
+class TrainFirstStage(TrainStage):
+    """Train the first network of autocontext, which describes shapes, by itself."""
+
+    name, version, per_volume = "train_first", 1, False
+    folder = "first"
+
+    def applies(self, config: Settings, volume: str) -> bool:
+        """Where there are two networks, and none is given as the first."""
+        return config.model.is_autocontext and config.inputs.first is None
+
+    def check(self, config: Settings, volume: str) -> None:
+        """Do nothing: the second network's training has the same augmentation."""
+
+    def inputs(self, config: Settings, volume: str) -> Mapping[str, Input]:
+        """Return raw, labels and masks of all volumes to train or validate on."""
+        return super().inputs(_of_the_first(config), volume)
+
+    def outputs(self, config: Settings, volume: str) -> Mapping[str, Output]:
+        """Return the same as of any training, in a folder of their own."""
+        return _outputs(f"{self.folder}/")
+
+    def settings(self, config: Settings, volume: str) -> Mapping[str, Any]:
+        """Return all that the first network's weights depend on."""
+        return super().settings(_of_the_first(config), volume)
+
+    def run(self, job: Job, progress: Progress) -> StageReport:
+        """Train, or go on training, in the staging folder."""
+        return self._train(job, _of_the_first(settings_of(job)), job.staging / self.folder, progress)
+
+
+def _outputs(prefix: str) -> Mapping[str, Output]:
+    return {
+        "checkpoints": Output(f"{prefix}checkpoints", "folder", content=BEST),
+        "tensorboard": Output(f"{prefix}tensorboard", "folder"),
+        "losses": Output(f"{prefix}losses.csv", "file"),
+    }
+
+
+def _first_input(config: Settings) -> dict[str, Input]:
+    """Return the first network's checkpoint as an input, if there are two."""
+    if not config.model.is_autocontext:
+        return {}
+    if config.inputs.first is not None:
+        return {"first": Given(config.inputs.first, kind="file")}
+    return {"first": Made(TrainFirstStage.name, "checkpoints", "")}
+
+
+def _of_the_first(config: Settings) -> Settings:
+    """Return the experiment that trains the first network alone."""
+    iterations = config.model.first.iterations or config.train.iterations
+    train = TrainConfig.parse({**config.train.model_dump(), "iterations": iterations}, "model.first.iterations: train")
+    return config.model_copy(update={"model": config.model.first_model(), "train": train})
 
 
 def trained_on(config: Settings, region: str) -> list[str]:

@@ -9,7 +9,7 @@ from funlib.geometry import Coordinate, Roi
 from numpy.typing import NDArray
 
 from catena.inference import Predictor
-from catena.networks import Network
+from catena.networks import BaseNetwork
 from catena.segmentation import segment
 from local_shape_descriptors.config import LocalShapeDescriptorsConfig
 from local_shape_descriptors.evaluation import sweep_segmentation
@@ -17,7 +17,7 @@ from local_shape_descriptors.predicter import fast_precision
 from local_shape_descriptors.scoring import Truth
 
 
-def score_network(config: LocalShapeDescriptorsConfig, volume: str, network: Network) -> dict[str, float]:
+def score_network(config: LocalShapeDescriptorsConfig, volume: str, network: BaseNetwork) -> dict[str, float]:
     """Predict and segment the validation region of a volume and score it at its best threshold.
 
     Returns

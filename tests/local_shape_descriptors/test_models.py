@@ -10,22 +10,31 @@ import pytest
 from funlib.geometry import Coordinate
 
 from catena.arrays import list_arrays, open_array
+from catena.errors import GeometryError
+from catena.inference import load_network
 from catena.plan import Selection
 from catena.run import run
 from local_shape_descriptors.config import LocalShapeDescriptorsConfig
-from local_shape_descriptors.model import ModelConfig
+from local_shape_descriptors.model import AUTOCONTEXT, ModelConfig
 from local_shape_descriptors.predicter import predict
 from local_shape_descriptors.task import TASK
 
 
-def train_and_run(settings: dict[str, Any], model: dict[str, Any], **selection: Any) -> Path:
-    del settings["inputs"]
+def train_and_run(
+    settings: dict[str, Any],
+    model: dict[str, Any],
+    inputs: dict[str, str] | None = None,
+    crop: int = 0,
+    **selection: Any,
+) -> Path:
+    settings = {**settings, "inputs": inputs or {}}
     settings["model"] = {"feature_maps": 2, "growth": 2, "levels": 1, **model}
-    settings["train"] = {"iterations": 3, "input_shape_vox": [24, 24, 24], "learning_rate": 1e-3, "min_labelled": 0.2}
+    edge = crop or (36 if model["type"] in AUTOCONTEXT else 24)
+    settings["train"] = {"iterations": 3, "input_shape_vox": [edge] * 3, "learning_rate": 1e-3, "min_labelled": 0.2}
     settings["predict"] = {"block_shape_vox": [16, 16, 18], "precision": "float32"}
     settings["execution"]["train"] = {"data_workers": 0, "threads": 1}
     run(TASK, LocalShapeDescriptorsConfig.parse(settings), Selection(**selection))
-    return Path(settings["output"]) / "e"
+    return Path(settings["output"]) / settings["experiment"]
 
 
 @pytest.mark.parametrize(
@@ -34,12 +43,24 @@ def train_and_run(settings: dict[str, Any], model: dict[str, Any], **selection: 
         ("aff", ["pred_affs", "fragments", "segmentation"]),
         ("mtlsd", ["pred_affs", "pred_lsds", "fragments", "segmentation"]),
         ("lsd", ["pred_lsds"]),
+        ("aclsd", ["pred_affs", "pred_lsds", "fragments", "segmentation"]),
     ],
 )
 def test_model_types(settings: dict[str, Any], kind: str, arrays: list[str]) -> None:
     folder = train_and_run(settings, {"type": kind})
+    assert (folder / "first/checkpoints/best.pt").exists() == (kind == "aclsd")
     found = list_arrays(folder / "volumes/phantom/volume.zarr")
     assert found == sorted(f"volumes/{each}" for each in arrays)
+
+
+def test_a_first_network_that_is_trained_already_stays_what_it_is(settings: dict[str, Any]) -> None:
+    first = train_and_run({**settings, "experiment": "first"}, {"type": "lsd"}, last="train") / "checkpoints/best.pt"
+    inputs = {"first": str(first)}
+    folder = train_and_run(settings, {"type": "acrlsd", "normalisation": "batch"}, inputs, last="predict")
+    assert not (folder / "first").exists()
+    before, pair = (load_network(path).network.state_dict() for path in (first, folder / "checkpoints/best.pt"))
+    for name, weights in before.items():
+        np.testing.assert_array_equal(pair[f"first.{name}"], weights)
 
 
 def test_prediction_in_blocks_is_that_in_memory(settings: dict[str, Any], em: dict[str, str]) -> None:
@@ -57,6 +78,12 @@ def test_long_range_neighbourhood_is_stored_with_its_offsets(settings: dict[str,
     folder = train_and_run(settings, {"type": "aff", "neighbourhood": offsets}, last="predict")
     array = open_array(folder / "volumes/phantom/volume.zarr/volumes/pred_affs")
     assert array.affinity_offsets == tuple(Coordinate(each) for each in offsets)
+
+
+def test_a_crop_that_does_not_suit_the_pair_is_refused_before_the_first_is_trained(settings: dict[str, Any]) -> None:
+    with pytest.raises(GeometryError, match=r"z = 35 \(nearest legal: 34 or 36\).*two networks one after the other"):
+        train_and_run(settings, {"type": "aclsd"}, crop=35)
+    assert not (Path(settings["output"]) / "e/first").exists()
 
 
 @pytest.mark.parametrize(
