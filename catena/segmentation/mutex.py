@@ -1,8 +1,9 @@
 """The mutex watershed: edges join voxels or bar them from ever being joined, the most certain one first.
 
 Wolf S. et al. (2018), The mutex watershed, ECCV, algorithm 1. Affinities are uint8, so edges have few different weights
-and are counted into their order rather than sorted; one word per edge is held. (`mwatershed` sorts a tuple per edge: at
-96 voxels cubed and nine channels of noise it took 700 MB, and it leaves open which of two equal edges comes first.)
+and are counted into their order rather than sorted; one word per edge is held. (`mwatershed` sorts a tuple per edge: 96
+voxels cubed and nine channels of noise took it 530 MB and 9.7 s, and this 160 MB and 4.9 s; it panics where an offset
+is longer than the array, and leaves open which of two equal edges comes first.)
 """
 
 from __future__ import annotations
