@@ -11,7 +11,7 @@ from funlib.geometry import Coordinate, Roi
 from catena.arrays import create_array
 from catena.errors import ConfigError, DataError, GeometryError
 from catena.inference import load_network
-from catena.networks import UNetShapes
+from catena.networks import UNetShapes, network_shapes
 from catena.nodes.augment_config import AugmentConfig, DeformConfig
 from catena.training import TrainConfig, TrainExecution
 from catena.training.dataset import Crop
@@ -53,10 +53,12 @@ def crops_of(
 ) -> NeuronCrops:
     sources = tuple(open_source(each) for each in volumes)
     voxel_size, units = common_voxel_size(sources)
-    shapes = UNetShapes(model.network(voxel_size).unet)
+    network = model.network(voxel_size)
+    shapes = network_shapes(network)
     input_shape = shapes.input_shape_vox(Coordinate(output))
     return NeuronCrops(
         sources,
+        network,
         model,
         augment.resolved(voxel_size),
         voxel_size,
