@@ -7,10 +7,13 @@ import numpy as np
 from funlib.geometry import Coordinate
 
 from catena.targets import descriptor_context_nm, shape_descriptors
+from catena.targets.shape_descriptors_components import Components
+from catena.targets.shape_descriptors_settings import Sigma
+from catena.targets.shape_descriptors_windows import Mode
 
 
 class AddShapeDescriptors(gp.BatchFilter):
-    """Provide descriptors ``(10, z, y, x)`` float32 and their weight ``(1, z, y, x)`` float32.
+    """Provide descriptors ``(channels, z, y, x)`` float32 and their weight ``(1, z, y, x)`` float32.
 
     The weight is 1 inside objects and where the background is ground truth, 0 where nothing is known
     and where erosion took an object's rim away.
@@ -23,9 +26,9 @@ class AddShapeDescriptors(gp.BatchFilter):
     descriptors, weight
         Keys to provide.
     sigma
-        Of the Gaussian window, world units.
-    downsample
-        See :func:`catena.targets.shape_descriptors`.
+        Reach of the window, world units: one number, or one per axis.
+    downsample, mode, components, units_per_nm
+        See :func:`catena.targets.shape_descriptors`. All ten channels by default.
     """
 
     def __init__(
@@ -35,8 +38,11 @@ class AddShapeDescriptors(gp.BatchFilter):
         labelled: gp.ArrayKey,
         descriptors: gp.ArrayKey,
         weight: gp.ArrayKey,
-        sigma: float,
+        sigma: Sigma,
         downsample: int = 1,
+        mode: Mode = "gaussian",
+        components: Components | None = None,
+        units_per_nm: int = 1,
     ):
         self.labels = labels
         self.eroded = eroded
@@ -45,6 +51,9 @@ class AddShapeDescriptors(gp.BatchFilter):
         self.weight = weight
         self.sigma = sigma
         self.downsample = downsample
+        self.mode = mode
+        self.components = components
+        self.units_per_nm = units_per_nm
 
     def setup(self) -> None:
         """Announce descriptors and weight."""
@@ -69,7 +78,16 @@ class AddShapeDescriptors(gp.BatchFilter):
         around = batch[self.eroded]
         voxel_size = self.spec[self.eroded].voxel_size
         inner = ((roi - around.spec.roi.begin) / voxel_size).to_slices()
-        values = shape_descriptors(around.data, voxel_size, self.sigma, self.downsample, roi=inner)
+        values = shape_descriptors(
+            around.data,
+            voxel_size,
+            self.sigma,
+            self.downsample,
+            roi=inner,
+            mode=self.mode,
+            components=self.components,
+            units_per_nm=self.units_per_nm,
+        )
         spec = self.spec[self.descriptors].copy()
         spec.roi = roi
         result = gp.Batch()
@@ -82,6 +100,6 @@ class AddShapeDescriptors(gp.BatchFilter):
     @property
     def _context(self) -> Coordinate:
         """Reach of the window, rounded up to whole voxels."""
-        reach = descriptor_context_nm(self.sigma)
+        reach = descriptor_context_nm(self.sigma, self.mode)
         sizes = self.spec[self.eroded].voxel_size
         return Coordinate(-(-each // size) * size for each, size in zip(reach, sizes, strict=True))

@@ -170,5 +170,7 @@ def scatter(
             for i in range(len(channels)):
                 target, source = out[i, full_z, full_y, begin:end], repeated[i]
                 for x in range(line.shape[0]):
-                    if line[x] == label:  # never write other voxels, not even as they were: they may be another thread's
+                    if (
+                        line[x] == label
+                    ):  # never write other voxels, not even as they were: they may be another thread's
                         target[x] = source[x]
