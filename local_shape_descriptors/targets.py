@@ -88,6 +88,8 @@ def _add_descriptors(pipeline: gp.Pipeline, name: str, settings: TargetSettings)
         keys.weight,
         sigma=model.lsd_sigma_nm * settings.units_per_nm,
         downsample=model.lsd_downsample,
+        units_per_nm=settings.units_per_nm,
+        in_plane=model.dimensions == 2,
     )
 
 

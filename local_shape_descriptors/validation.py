@@ -60,6 +60,13 @@ def descriptor_error(config: LocalShapeDescriptorsConfig, truth: Truth, predicte
 
     labels = truth.read(truth.roi)
     sigma = config.model.lsd_sigma_nm * truth.geometry.units_per_nm
-    target = shape_descriptors(labels, truth.geometry.voxel_size, sigma, config.model.lsd_downsample)
+    target = shape_descriptors(
+        labels,
+        truth.geometry.voxel_size,
+        sigma,
+        config.model.lsd_downsample,
+        units_per_nm=truth.geometry.units_per_nm,
+        in_plane=config.model.dimensions == 2,
+    )
     error = (predicted.astype(np.float32) / 255 - target) ** 2
     return float(error[:, labels > 0].mean())

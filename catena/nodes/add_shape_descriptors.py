@@ -27,8 +27,8 @@ class AddShapeDescriptors(gp.BatchFilter):
         Keys to provide.
     sigma
         Reach of the window, world units: one number, or one per axis.
-    downsample, mode, components, units_per_nm
-        See :func:`catena.targets.shape_descriptors`. All ten channels by default.
+    downsample, mode, components, units_per_nm, in_plane
+        See :func:`catena.targets.shape_descriptors`. All channels by default.
     """
 
     def __init__(
@@ -43,6 +43,7 @@ class AddShapeDescriptors(gp.BatchFilter):
         mode: Mode = "gaussian",
         components: Components | None = None,
         units_per_nm: int = 1,
+        in_plane: bool = False,
     ):
         self.labels = labels
         self.eroded = eroded
@@ -54,6 +55,7 @@ class AddShapeDescriptors(gp.BatchFilter):
         self.mode = mode
         self.components = components
         self.units_per_nm = units_per_nm
+        self.in_plane = in_plane
 
     def setup(self) -> None:
         """Announce descriptors and weight."""
@@ -87,6 +89,7 @@ class AddShapeDescriptors(gp.BatchFilter):
             mode=self.mode,
             components=self.components,
             units_per_nm=self.units_per_nm,
+            in_plane=self.in_plane,
         )
         spec = self.spec[self.descriptors].copy()
         spec.roi = roi
@@ -100,6 +103,7 @@ class AddShapeDescriptors(gp.BatchFilter):
     @property
     def _context(self) -> Coordinate:
         """Reach of the window, rounded up to whole voxels."""
-        reach = descriptor_context_nm(self.sigma, self.mode)
+        depth, *plane = descriptor_context_nm(self.sigma, self.mode)
+        reach = (0 if self.in_plane else depth, *plane)
         sizes = self.spec[self.eroded].voxel_size
         return Coordinate(-(-each // size) * size for each, size in zip(reach, sizes, strict=True))

@@ -31,6 +31,7 @@ def shape_descriptors(
     components: Components | None = None,
     labels_subset: Collection[int] | None = None,
     units_per_nm: int = 1,
+    in_plane: bool = False,
 ) -> NDArray[np.float32]:
     """Compute the local shape descriptors of every labelled voxel.
 
@@ -68,6 +69,8 @@ def shape_descriptors(
     units_per_nm
         How many units of `voxel_size` and `sigma_nm` are a nanometre, where fractional voxel sizes are carried
         in finer units. Only the floor of the variances, 0.001 nm², depends on it.
+    in_plane
+        Describe every section ``(y, x)`` of ``(z, y, x)`` on its own.
 
     Returns
     -------
@@ -75,7 +78,7 @@ def shape_descriptors(
         ``(10, z, y, x)`` float32 in [0, 1], 0 in the background. Channels: mean offset z, y, x (over
         sigma, or half of it for a sphere, halved, + ½); variance zz, yy, xx (over sigma²); Pearson
         correlation zy, zx, yx (halved, + ½); size, the part of the window's mass that lies in the object.
-        In 2D ``(6, y, x)``: offset y, x; variance yy, xx; correlation yx; size. With `components` those only.
+        In 2D ``(6, y, x)``, in plane ``(6, z, y, x)``: offset y, x; variance yy, xx; correlation yx; size. With `components` those only.
         As large as `roi`. Objects end at the array's border: give :func:`descriptor_context_nm` more
         than `roi` on every side for values that do not depend on where the array was cut.
 
@@ -100,7 +103,7 @@ def shape_descriptors(
     if labels.ndim not in (2, 3) or not np.issubdtype(labels.dtype, np.integer):
         raise DataError(f"labels must be integers (z, y, x) or (y, x); found {labels.dtype} of shape {labels.shape}")
     settings = DescriptorSettings.parse(
-        labels.shape, voxel_size, sigma_nm, downsample, roi, mode, components, units_per_nm
+        labels.shape, voxel_size, sigma_nm, downsample, roi, mode, components, units_per_nm, in_plane
     )
     volume = labels if labels.ndim == 3 else labels[None]
     described = _described(volume, settings, labels_subset, threads)

@@ -57,6 +57,7 @@ class DescriptorSettings:
         mode: str,
         components: Components | None,
         units_per_nm: int,
+        in_plane: bool = False,
     ) -> DescriptorSettings:
         """Check the arguments of :func:`catena.targets.shape_descriptors` for labels of this shape.
 
@@ -75,19 +76,19 @@ class DescriptorSettings:
                 f"labels have {dimensions} axes; voxel size and sigma need as many positive numbers, downsample and "
                 f"units per nm positive ones; found {tuple(voxel_size)}, {sigma_nm}, {downsample} and {units_per_nm}"
             )
-        flat = dimensions == 2
-        where = (*[slice(0, 1)] * flat, *_checked(roi, shape))
-        sizes = _three(*[1.0] * flat, *voxel_size)
-        sigmas = _three(*[_ONE_SECTION] * flat, *sigma)
+        flat = dimensions == 2 or in_plane
+        where = (*[slice(0, 1)] * (dimensions == 2), *_checked(roi, shape))
+        sizes = _three(*[1.0] * flat, *voxel_size[-2 if flat else 0 :])
+        sigmas = _three(*[_ONE_SECTION] * flat, *sigma[-2 if flat else 0 :])
         steps = (1 if flat else downsample, downsample, downsample)
         seen_sizes = _three(*(size * step for size, step in zip(sizes, steps, strict=True)))
-        channels = component_channels(components, dimensions)
+        channels = component_channels(components, 2 if flat else 3)
         return cls(
             (where[0], where[1], where[2]),
             steps,
             window_of(mode, seen_sizes, sigmas),
             VARIANCE_FLOOR_NM2 * units_per_nm**2 / np.square(sigmas),
-            channels_among_ten(channels, dimensions),
+            channels_among_ten(channels, 2 if flat else 3),
         )
 
     @property

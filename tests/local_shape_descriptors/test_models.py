@@ -20,6 +20,13 @@ from local_shape_descriptors.predicter import predict
 from local_shape_descriptors.task import TASK
 
 
+MODELS: dict[str, dict[str, Any]] = {
+    "flat": {"type": "mtlsd", "dimensions": 2},
+    "rsunet": {"type": "aff", "architecture": "rsunet", "feature_maps": [2, 4]},
+    "mutex": {"type": "aff", "neighbourhood": [[-1, 0, 0], [0, -1, 0], [0, 0, -1], [0, -3, 0], [0, 0, -3]]},
+}
+
+
 def train_and_run(
     settings: dict[str, Any],
     model: dict[str, Any],
@@ -44,10 +51,15 @@ def train_and_run(
         ("mtlsd", ["pred_affs", "pred_lsds", "fragments", "segmentation"]),
         ("lsd", ["pred_lsds"]),
         ("aclsd", ["pred_affs", "pred_lsds", "fragments", "segmentation"]),
+        ("flat", ["pred_affs", "pred_lsds", "fragments", "segmentation"]),
+        ("rsunet", ["pred_affs", "fragments", "segmentation"]),
+        ("mutex", ["pred_affs", "fragments", "segmentation"]),
     ],
 )
 def test_model_types(settings: dict[str, Any], kind: str, arrays: list[str]) -> None:
-    folder = train_and_run(settings, {"type": kind})
+    if kind == "mutex":
+        settings["fragments"] = {**settings["fragments"], "method": "mutex"}
+    folder = train_and_run(settings, {"type": kind} | MODELS.get(kind, {}))
     assert (folder / "first/checkpoints/best.pt").exists() == (kind == "aclsd")
     found = list_arrays(folder / "volumes/phantom/volume.zarr")
     assert found == sorted(f"volumes/{each}" for each in arrays)
