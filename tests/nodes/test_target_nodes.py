@@ -62,6 +62,22 @@ def test_descriptors_of_a_crop_are_those_of_the_whole(pipelines, downsample):
     np.testing.assert_allclose(batch[LSDS].data, whole[:, 8:14, 6:13, 8:13], atol=1e-5)
 
 
+def test_descriptors_of_a_sphere_far_away_in_chosen_channels(pipelines):
+    labels = np.random.default_rng(0).integers(1, 4, (9, 14, 14)).astype(np.uint64) << 61  # goes on for ever along z
+    options = {"mode": "sphere", "components": ["size", "mean_offset"]}
+    node = AddShapeDescriptors(LABELS, ERODED, LABELLED, LSDS, LSDS_WEIGHT, (2.0, 4.0, 3.0), **options)
+    arrays = {LABELS: labels, ERODED: labels, LABELLED: np.ones_like(labels)}
+    shape = (2, 4, 5)
+    near, far = (
+        pipelines.request(arrays, [node], dict.fromkeys((LSDS, LSDS_WEIGHT), ((begin, 5, 5), shape)))[LSDS].data
+        for begin in (20, 2**40)
+    )
+    np.testing.assert_array_equal(far, near)
+    there = np.repeat(labels[-1:], 6, axis=0)  # the window reaches 2 to either side along z
+    expected = shape_descriptors(there, Coordinate(1, 1, 1), (2.0, 4.0, 3.0), **options)
+    np.testing.assert_allclose(near, expected[:, 2:4, 5:9, 5:10], atol=1e-6)
+
+
 def test_descriptors_count_inside_objects_and_in_known_background_but_not_in_eroded_rims(pipelines):
     #                    unknown  object  rim  background
     labels = np.tile(row(0, 0, 1, 1, 1, 0, 0), (1, 1, 1))
