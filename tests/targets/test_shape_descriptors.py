@@ -328,3 +328,13 @@ def test_refuses_wrong_arguments() -> None:
         torch_shape_descriptors(torch.zeros(3, 4, 5), Coordinate(8, 8, 8), 80.0)
     with pytest.raises(DataError, match="one more for a batch"):
         torch_shape_descriptors(torch.zeros(1, 1, 3, 4, 5, dtype=torch.int64), Coordinate(8, 8, 8), 80.0)
+
+
+def test_the_task_package_offers_the_same_functions() -> None:
+    import local_shape_descriptors
+
+    assert local_shape_descriptors.shape_descriptors is shape_descriptors
+    assert local_shape_descriptors.descriptor_context_nm is descriptor_context_nm
+    assert local_shape_descriptors.torch_shape_descriptors is torch_shape_descriptors
+    with pytest.raises(AttributeError, match="no attribute 'descriptors'"):
+        _ = local_shape_descriptors.descriptors
