@@ -65,6 +65,10 @@ def models_in(annotation: Any) -> list[type[BaseModel]]:
     return [found for each in get_args(annotation) for found in models_in(each)]
 
 
+NAMED_PATHS = ("other_labels", "other_affinities", "references")
+"""Settings that are mappings from any name to a path."""
+
+
 def is_key(path: list[str], model: type[BaseModel] = LocalShapeDescriptorsConfig) -> bool:
     """Tell whether a dotted path leads to a field; NAME stands for the key of a mapping."""
     fields = keys_of(model)
@@ -74,6 +78,8 @@ def is_key(path: list[str], model: type[BaseModel] = LocalShapeDescriptorsConfig
     if rest and rest[0] == "NAME":
         rest = rest[1:]
     below = models_in(fields[path[0]])
+    if len(rest) == 1 and not below and path[0] in NAMED_PATHS:
+        return True
     return not rest or any(is_key(rest, each) for each in below)
 
 
