@@ -31,6 +31,7 @@ def write_experiment(folder: Path) -> Path:
                 "raw": str(folder / "em.zarr/volumes/raw"),
                 "labels": str(folder / "em.zarr/volumes/labels/neuron_ids"),
                 "regions": {"train": {"z": [0, 40]}, "validation": {"z": [40, 56]}, "test": {"z": [56, 72]}},
+                "skip_empty": True,  # nothing is, but a stage more looks for it
             }
         },
         "model": {"feature_maps": 3, "growth": 2, "levels": 1},
