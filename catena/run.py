@@ -12,29 +12,21 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
-import yaml
-
-from catena.arrays import open_array, output_error
+from catena.arrays import output_error
 from catena.blockwise.faults import fault_place, fault_point
 from catena.config import to_yaml
-from catena.errors import ArrayNotFoundError, CatenaError, ConfigError, DataError, StageError
+from catena.errors import CatenaError, ConfigError, StageError
 from catena.experiment import ExperimentConfig, check_volume
-from catena.fingerprint import (
-    explain_difference,
-    fingerprint_array,
-    fingerprint_file,
-    fingerprint_values,
-    hash_content,
-)
+from catena.fingerprint import explain_difference
 from catena.graphs.staged_tables import begin_attempt, belongs_here, drop_staged, is_published, publish_table
 from catena.ledger import Ledger, Record
 from catena.lock import ExperimentLock
+from catena.node_fingerprints import NodeFingerprints
 from catena.plan import Node, Selection, parents, plan
 from catena.publishing import move_into_place, recorded_outputs, remove_staging, with_outputs, without_outputs
-from catena.task import STAGING, Given, Job, Made, Output, Progress, Stage, StageReport, Task, folder_of
+from catena.task import STAGING, Job, Output, Progress, Stage, StageReport, Task, folder_of
 
 LONG_S = 600.0
 RECORD_EVERY_S = 10.0
@@ -73,9 +65,11 @@ class _Run:
     ledger: Ledger
     selection: Selection
     reporter: Reporter
-    fingerprints: dict[Node, tuple[str, dict[str, Any]]] = field(default_factory=dict)
-    given: dict[Given, str] = field(default_factory=dict)
     redone: set[Node] = field(default_factory=set)
+    fingerprints: NodeFingerprints = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.fingerprints = NodeFingerprints(self.task, self.config, self.ledger, self.selection.verify_inputs)
 
 
 def why_not_current(task: Task, config: ExperimentConfig, ledger: Ledger, nodes: Sequence[Node]) -> dict[Node, str]:
@@ -97,7 +91,7 @@ def why_not_current(task: Task, config: ExperimentConfig, ledger: Ledger, nodes:
         if done is None:
             continue
         if _is_stale(current, node, done):
-            reasons[node] = _difference(done, _fingerprint(current, node)[1])
+            reasons[node] = _difference(done, current.fingerprints.of(node)[1])
         elif above:
             reasons[node] = f"{above[0]} is redone first"
     return reasons
@@ -146,7 +140,7 @@ def _run_node(run: _Run, node: Node) -> Outcome:
         with _in_master(node):
             outcome = _make(run, node, stage, reason)
         run.redone.add(node)
-        run.fingerprints.clear()  # a stage may depend on the bytes that this one has just made
+        run.fingerprints.forget()  # a stage may depend on the bytes that this one has just made
     run.reporter.end(outcome)
     return outcome
 
@@ -154,7 +148,7 @@ def _run_node(run: _Run, node: Node) -> Outcome:
 def _why(run: _Run, node: Node) -> str | None:
     """Return why `node` has to run, or None if its published result is what it would make."""
     done = run.ledger.read(node.volume, node.stage, "published")
-    fingerprint, explanation = _fingerprint(run, node)
+    fingerprint, explanation = run.fingerprints.of(node)
     if done is None:
         return "not done yet"
     if done.fingerprint != fingerprint:
@@ -185,7 +179,7 @@ def _refuse_before_first(run: _Run, node: Node, reason: str) -> None:
 
 
 def _make(run: _Run, node: Node, stage: Stage, reason: str) -> Outcome:
-    fingerprint, explanation = _fingerprint(run, node)
+    fingerprint, explanation = run.fingerprints.of(node)
     volume = node.volume
     inputs, retry = stage.inputs(run.config, volume), run.selection.retry_failed
     job = Job(run.task.name, stage.name, volume, run.config, fingerprint, inputs, retry)
@@ -353,71 +347,14 @@ def _staged_seconds_lost(run: _Run, node: Node, stale: set[Node]) -> float:
     staged = run.ledger.read(node.volume, node.stage, "staged")
     if staged is None:
         return 0.0
-    goes_on = staged.fingerprint == _fingerprint(run, node)[0] and not parents(run.task, run.config, node) & stale
+    goes_on = staged.fingerprint == run.fingerprints.of(node)[0] and not parents(run.task, run.config, node) & stale
     return 0.0 if goes_on else staged.seconds
 
 
 def _is_stale(run: _Run, node: Node, done: Record | None) -> bool:
     if done is None or run.selection.redo == node.stage:
         return True
-    return _fingerprint(run, node)[0] != done.fingerprint
-
-
-def _fingerprint(run: _Run, node: Node) -> tuple[str, dict[str, Any]]:
-    """Return the fingerprint of a node and what went into it; of its inputs as they are now."""
-    if node not in run.fingerprints:
-        run.fingerprints[node] = _compute_fingerprint(run, node)
-    return run.fingerprints[node]
-
-
-def _compute_fingerprint(run: _Run, node: Node) -> tuple[str, dict[str, Any]]:
-    stage = run.task.stage(node.stage)
-    sources = stage.inputs(run.config, node.volume)
-    inputs = {name: _input_fingerprint(run, source) for name, source in sources.items()}
-    settings = dict(stage.settings(run.config, node.volume))
-    explanation = {"stage": stage.name, "version": stage.version, "config": settings, "inputs": inputs}
-    explanation = yaml.safe_load(yaml.safe_dump(_plain(explanation)))
-    return fingerprint_values(explanation), explanation
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
-    return value
-
-
-def _input_fingerprint(run: _Run, source: Given | Made) -> str:
-    if isinstance(source, Given):
-        if source not in run.given:
-            run.given[source] = _given_fingerprint(run, source)
-        return run.given[source]
-    node = Node(source.stage, source.volume)
-    output = _outputs(run, node)[source.output]
-    if output.content is None:
-        return _fingerprint(run, node)[0]
-    path = folder_of(run.config, source.volume) / output.path / output.content
-    return fingerprint_file(path) if path.exists() else "not made yet"
-
-
-def _given_fingerprint(run: _Run, source: Given) -> str:
-    if source.kind == "file":
-        if not Path(source.path).is_file():
-            found = "is a folder, not a file" if Path(source.path).is_dir() else "does not exist"
-            raise ArrayNotFoundError(f"{source.path} {found}")
-        return fingerprint_file(source.path)
-    array = open_array(source.path, voxel_size_nm=source.voxel_size_nm)
-    fingerprint = fingerprint_array(array)
-    if run.selection.verify_inputs:
-        content, known = hash_content(array), run.ledger.content(fingerprint)
-        if known is not None and known != content:
-            raise DataError(
-                f"the content of {source.path} has changed since it was last verified, although its sample has not; "
-                "what was made from it is out of date: redo it with --redo, or restore the data"
-            )
-        run.ledger.record_content(fingerprint, content)
-    return fingerprint
+    return run.fingerprints.of(node)[0] != done.fingerprint
 
 
 def _outputs(run: _Run, node: Node) -> Mapping[str, Output]:
@@ -431,7 +368,7 @@ def _tables(run: _Run, node: Node) -> list[Output]:
 def _exists(run: _Run, node: Node, output: Output) -> bool:
     if output.kind == "table":
         with _graph(run, node) as store:
-            return is_published(store, output.path, _fingerprint(run, node)[0])
+            return is_published(store, output.path, run.fingerprints.of(node)[0])
     return (folder_of(run.config, node.volume) / output.path).exists()
 
 

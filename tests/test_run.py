@@ -358,7 +358,7 @@ def test_full_disk_is_an_output_error_and_can_be_resumed(
 def test_verified_inputs_notice_what_a_sample_misses(values: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     actions(values, verify_inputs=True)
     assert actions(values, verify_inputs=True) == ALL_DONE
-    monkeypatch.setattr(runner, "hash_content", lambda array: "something else")
+    monkeypatch.setattr("catena.node_fingerprints.hash_content", lambda array: "something else")
     with pytest.raises(DataError, match="has changed since it was last verified"):
         actions(values, verify_inputs=True)
 
