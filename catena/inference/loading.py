@@ -18,7 +18,7 @@ from catena.networks.base import BaseNetwork
 from catena.networks.build import build_network
 from catena.networks.config import AnyNetworkConfig, architecture_differences, parse_network_config
 
-_BULKY = ("network", "optimiser", "random_states")
+_BULKY = ("network", "unaveraged", "optimiser", "random_states", "scaler")
 
 
 @dataclass(frozen=True)

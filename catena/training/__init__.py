@@ -13,13 +13,14 @@ from catena.training.config import TrainConfig, TrainExecution
 if TYPE_CHECKING:
     from catena.training.checkpoints import Checkpoints, load_checkpoint
     from catena.training.dataset import Crop, CropDataset
-    from catena.training.loop import Trained, train
+    from catena.training.loop import train
+    from catena.training.run import Trained
 
 _LAZY = {
     "Checkpoints": "checkpoints",
     "Crop": "dataset",
     "CropDataset": "dataset",
-    "Trained": "loop",
+    "Trained": "run",
     "load_checkpoint": "checkpoints",
     "train": "loop",
 }

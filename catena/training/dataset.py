@@ -7,8 +7,9 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,11 @@ class Batch:
     targets: dict[str, Tensor]
     weights: dict[str, Tensor]
 
+    @property
+    def size(self) -> int:
+        """Number of crops."""
+        return len(self.raw)
+
     def to(self, device: torch.device) -> Batch:
         """Return this batch on `device`."""
         return Batch(
@@ -61,7 +67,7 @@ class Batch:
 
 
 class CropDataset(IterableDataset[Any]):
-    """Batches `start`, `start` + 1, … up to `stop`; worker i of n makes every n-th of them.
+    """Batches of steps `start`, `start` + 1, … up to `stop`; worker i of n makes every n-th of them.
 
     The pipeline is opened in each worker, inside ``__iter__``. An error of ours is yielded rather than
     raised: torch would wrap it into a traceback of its own; :func:`batches` raises it.
@@ -71,34 +77,53 @@ class CropDataset(IterableDataset[Any]):
     open_crops
         Opens the data; called once per worker.
     seed, start, stop
-        Crop j of batch i has a seed derived from (seed, i, j).
+        Crop j of step i has a seed derived from (seed, i, j).
     batch_size
         Crops per batch.
+    accumulate
+        Batches per step.
+    process, processes
+        Which of several processes that train together this is: process r of n makes crops r, r + n, … of every
+        step, in batches of at most `batch_size`.
     """
 
-    def __init__(self, open_crops: OpenCrops, *, seed: int, start: int, stop: int, batch_size: int = 1):
+    def __init__(
+        self,
+        open_crops: OpenCrops,
+        *,
+        seed: int,
+        start: int,
+        stop: int,
+        batch_size: int = 1,
+        accumulate: int = 1,
+        process: int = 0,
+        processes: int = 1,
+    ):
         self.open_crops = open_crops
         self.seed = seed
         self.start = start
         self.stop = stop
-        self.batch_size = batch_size
+        own = range(process, batch_size * accumulate, processes)
+        self.parts = [own[begin : begin + batch_size] for begin in range(0, len(own), batch_size)]
 
     def __iter__(self) -> Iterator[Batch | CatenaError]:
         """Yield this worker's share, in order."""
         worker = get_worker_info()
         first, step = (worker.id, worker.num_workers) if worker else (0, 1)
+        count = len(self.parts)
         try:
             with self.open_crops() as crop:
-                for index in range(self.start + first, self.stop, step):
-                    seeds = (crop_seed(self.seed, index, each) for each in range(self.batch_size))
+                for index in range(self.start * count + first, self.stop * count, step):
+                    iteration, part = divmod(index, count)
+                    seeds = (crop_seed(self.seed, iteration, each) for each in self.parts[part])
                     yield stack([crop(seed) for seed in seeds])
         except CatenaError as error:
             yield error
 
 
-def crop_seed(seed: int, batch: int, crop: int) -> int:
+def crop_seed(seed: int, step: int, crop: int) -> int:
     """Return the 32-bit seed of one crop."""
-    return int(np.random.SeedSequence([seed, batch, crop]).generate_state(1)[0])
+    return int(np.random.SeedSequence([seed, step, crop]).generate_state(1)[0])
 
 
 def stack(crops: list[Crop]) -> Batch:
@@ -113,6 +138,19 @@ def stack(crops: list[Crop]) -> Batch:
 
 def _stacked(arrays: list[NDArray[np.float32]]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(np.stack(arrays), np.float32))
+
+
+def steps(dataset: CropDataset, workers: int) -> Generator[list[Batch]]:
+    """Iterate over the batches of each step, in order, prepared by `workers` processes.
+
+    Raises
+    ------
+    CatenaError
+        Whatever the data raised.
+    """
+    with closing(batches(dataset, workers)) as data:
+        while parts := list(islice(data, len(dataset.parts))):
+            yield parts
 
 
 def batches(dataset: CropDataset, workers: int) -> Generator[Batch]:

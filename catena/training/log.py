@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -93,6 +94,30 @@ class TrainingLog:
 
     def _image(self, name: str, iteration: int, image: NDArray[np.uint8]) -> None:
         self._board.add_image(name, image, iteration, dataformats="HWC")
+
+
+class NoLog:
+    """What a process writes that does not lead: nothing."""
+
+    def losses(self, iteration: int, learning_rate: float, total: float, per_head: Mapping[str, float]) -> None:
+        """Write nothing."""
+
+    def rates(self, iteration: int, per_second: float, waiting: float) -> None:
+        """Write nothing."""
+
+    def metrics(self, iteration: int, metrics: Mapping[str, float]) -> None:
+        """Write nothing."""
+
+    def images(self, iteration: int, batch: Batch, predictions: Mapping[str, Tensor]) -> None:
+        """Write nothing."""
+
+    def flush(self) -> None:
+        """Write nothing."""
+
+
+def opened_log(folder: Path, heads: list[str], start: int, leads: bool) -> AbstractContextManager[TrainingLog | NoLog]:
+    """Open what a process writes while it trains."""
+    return TrainingLog(folder, heads, start) if leads else nullcontext(NoLog())
 
 
 def as_rgb(values: Tensor) -> NDArray[np.uint8]:
