@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy.ndimage import zoom
+
+from catena.compiled import kernel
 
 _REFINE = 4  # grid points per control point: trilinear between them, cubic through the control points
 
@@ -159,7 +160,7 @@ def misaligned_sections(
     return (np.cumsum(np.where(shifts, offsets, 0), axis=0) + np.where(slips, offsets, 0)).astype(np.float32)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _row_of_displacement(displacement, z, y, row):  # type: ignore[no-untyped-def]
     """Blend the grid along z and y into `row` ``(3, gx)``, once for all voxels of a row."""
     z_low = min(int(z), displacement.shape[1] - 2)
@@ -172,14 +173,14 @@ def _row_of_displacement(displacement, z, y, row):  # type: ignore[no-untyped-de
             row[axis, k] = front * (1 - fz) + back * fz
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _grid_position(voxel, begin, size, points):  # type: ignore[no-untyped-def]
     """Position of a voxel on an axis of the grid, clamped to the box."""
     position = (voxel - begin) * (points - 1) / max(size - 1, 1)
     return min(max(position, 0.0), points - 1.0)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _positions_of_row(z, y, begin, map_begin, map_shape, displacement, centre, angle, section_shift, row, positions):  # type: ignore[no-untyped-def]
     """Fill `positions` ``(x, 3)`` with the sources of the voxels of one row."""
     grid = displacement.shape
@@ -207,7 +208,7 @@ def _positions_of_row(z, y, begin, map_begin, map_shape, displacement, centre, a
         ) + section_shift[section, 1]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _sample_nearest(  # type: ignore[no-untyped-def]
     source, source_begin, begin, map_begin, map_shape, displacement, centre, angle, section_shift, output
 ):
@@ -227,7 +228,7 @@ def _sample_nearest(  # type: ignore[no-untyped-def]
                 output[k, j, i] = source[zi, yi, xi]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _sample_linear(  # type: ignore[no-untyped-def]
     source, source_begin, begin, map_begin, map_shape, displacement, centre, angle, section_shift, output
 ):

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from catena.compiled import kernel
 
 Float = NDArray[np.float32]
 Double = NDArray[np.float64]
 Index = NDArray[np.int64]
 Labels = NDArray[np.int32]
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+Result = TypeVar("Result")
 
 
-def compiled(function: Function) -> Function:
-    """Compile a kernel of moments: without the GIL, kept on disk, with fused multiply-adds.
-
-    Contraction allows these; sums keep the order in which they are written.
-    """
-    fast: Function = njit(nogil=True, cache=True, fastmath={"contract"}, error_model="numpy")(function)
-    return fast
+def compiled(function: Callable[..., Result]) -> Callable[..., Result]:
+    """Compile a kernel of moments with fused multiply-adds; sums keep the order in which they are written."""
+    return kernel(function, fastmath={"contract"}, error_model="numpy")
 
 
 class Scene(NamedTuple):
