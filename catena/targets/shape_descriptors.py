@@ -79,8 +79,9 @@ def shape_descriptors(
         sigma, or half of it for a sphere, halved, + ½); variance zz, yy, xx (over sigma²); Pearson
         correlation zy, zx, yx (halved, + ½); size, the part of the window's mass that lies in the object.
         In 2D ``(6, y, x)``, in plane ``(6, z, y, x)``: offset y, x; variance yy, xx; correlation yx; size.
-        With `components` those only. As large as `roi`. Objects end at the array's border: give :func:`descriptor_context_nm` more
-        than `roi` on every side for values that do not depend on where the array was cut.
+        With `components` those only. As large as `roi`. Objects end at the array's border: give
+        :func:`descriptor_context_nm` more than `roi` on every side for values that do not depend on where
+        the array was cut.
 
     Raises
     ------
