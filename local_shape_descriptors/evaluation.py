@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from catena.blockwise.faults import fault_point
-from catena.evaluation import RegionScores, Scores, Sweep, score, sweep_thresholds
+from catena.evaluation import Contingency, RegionScores, Scores, Sweep, score, sweep_thresholds
 from catena.evaluation.baseline import AFFINITY_OFFSETS, pseudo_affinities
-from catena.evaluation.zeros import ZERO_POLICIES, ZeroPolicy
+from catena.evaluation.zeros import ZERO_POLICIES, ZeroPolicy, apply_zero_policy
 from catena.segmentation import FragmentsConfig, Segmentation, segment
 from catena.task import Given, Input, Job, Output, Progress, StageReport, input_path
 from local_shape_descriptors.config import LocalShapeDescriptorsConfig
@@ -261,15 +262,15 @@ def _sweep_baseline(config: Settings, volume: str, truth: Truth) -> Sweep:
 
 def sweep_segmentation(made: Segmentation, truth: Truth, zeros: ZeroPolicy = "one_object") -> Sweep:
     """Score a segmentation made in memory of a region, at all its thresholds."""
-    from catena.evaluation import Contingency
-    from catena.evaluation.zeros import apply_zero_policy
-
-    values, labels = apply_zero_policy(
-        made.fragments.labels,
-        truth.read(truth.roi),
-        zeros,
-        voxel_size=truth.geometry.voxel_size,
-        reference=made.fragments.labels,
-    )
-    counts = truth.require_labels(Contingency().add(values, labels))
+    counts = count_in_memory(made.fragments.labels, truth.read(truth.roi), truth, zeros)
     return sweep_thresholds(counts, made.fragments.ids, made.tables, made.thresholds)
+
+
+def count_in_memory(
+    fragments: NDArray[np.uint64], labels: NDArray[np.uint64], truth: Truth, zeros: ZeroPolicy
+) -> Contingency:
+    """Count fragments of a region against its `labels`, which `truth` has read."""
+    values, labels = apply_zero_policy(
+        fragments, labels, zeros, voxel_size=truth.geometry.voxel_size, reference=fragments
+    )
+    return truth.require_labels(Contingency().add(values, labels))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         owner,
     )
     from catena.segmentation.graph_agglomeration import agglomerate_graph
-    from catena.segmentation.in_memory import THRESHOLDS, Segmentation, segment
+    from catena.segmentation.in_memory import THRESHOLDS, Segmentation, merge_fragments, segment
     from catena.segmentation.lookup import iterate_lookup_tables, lookup_tables
     from catena.segmentation.relabelling import relabel
 
@@ -46,6 +46,7 @@ _HOME = {
     "agglomerate_graph": "graph_agglomeration",
     "THRESHOLDS": "in_memory",
     "Segmentation": "in_memory",
+    "merge_fragments": "in_memory",
     "segment": "in_memory",
     "iterate_lookup_tables": "lookup",
     "lookup_tables": "lookup",
@@ -70,6 +71,7 @@ __all__ = [
     "fragment_context",
     "iterate_lookup_tables",
     "lookup_tables",
+    "merge_fragments",
     "owned_edges",
     "owner",
     "parse_merge_function",

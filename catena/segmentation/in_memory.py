@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from catena.errors import ConfigError
 from catena.segmentation.boundary import quantise
 from catena.segmentation.config import AgglomerateConfig, FragmentsConfig
-from catena.segmentation.edges import edge_statistics
+from catena.segmentation.edges import EdgeStatistics, edge_statistics
 from catena.segmentation.fragments import Fragments, extract_fragments
 from catena.segmentation.graph_agglomeration import agglomerate_graph
 from catena.segmentation.lookup import lookup_tables
@@ -109,14 +109,38 @@ def segment(
     agglomerate = agglomerate or AgglomerateConfig()
     affinities = quantise(affinities)
     found = extract_fragments(affinities, affinity_offsets, fragments, voxel_size=voxel_size, mask=mask)
+    return merge_fragments(found, affinities, affinity_offsets, agglomerate, thresholds)
+
+
+def merge_fragments(
+    fragments: Fragments,
+    affinities: NDArray[np.generic],
+    affinity_offsets: Sequence[Coordinate],
+    agglomerate: AgglomerateConfig,
+    thresholds: Sequence[float] = THRESHOLDS,
+    edges: EdgeStatistics | None = None,
+) -> Segmentation:
+    """Merge the fragments of a volume that fits into memory; see :func:`segment`.
+
+    Parameters
+    ----------
+    edges
+        Contacts of the fragments with the histogram that the merge function needs, where they are known already: for
+        scope ``graph``, several merge functions share them.
+    """
     none = np.empty((0, 2), np.uint64)
     if agglomerate.scope == "blocks":
         from catena.segmentation.block_agglomeration import agglomerate_block
 
-        u, v, score = agglomerate_block(affinities, affinity_offsets, found.labels, agglomerate.merge_function)
+        u, v, score = agglomerate_block(
+            quantise(affinities), affinity_offsets, fragments.labels, agglomerate.merge_function
+        )
     else:
-        edges = edge_statistics(affinities, affinity_offsets, found.labels, bins=agglomerate.bins)
-        score = agglomerate_graph(found.ids, found.roots, found.pointers, edges, none, agglomerate.merge_function)
+        if edges is None:
+            edges = edge_statistics(affinities, affinity_offsets, fragments.labels, bins=agglomerate.bins)
+        score = agglomerate_graph(
+            fragments.ids, fragments.roots, fragments.pointers, edges, none, agglomerate.merge_function
+        )
         u, v = edges.u, edges.v
-    tables = lookup_tables(found.ids, u, v, score, none, thresholds)
-    return Segmentation(found, u, v, score, tuple(thresholds), tables)
+    tables = lookup_tables(fragments.ids, u, v, score, none, thresholds)
+    return Segmentation(fragments, u, v, score, tuple(thresholds), tables)
