@@ -181,6 +181,24 @@ _add_part(
 )
 
 
+@app.command(epilog=_epilog("catena tune fib25.yaml --trials 100", "catena tune fib25.yaml 'tune.methods=[basins]'"))
+def tune(
+    config: ConfigArgument,
+    overrides: Overrides = None,
+    trials: Annotated[int | None, typer.Option("--trials", min=1, help="Instead of tune.trials.")] = None,
+) -> None:
+    """Search for the settings of segmentation that score best on validation; goes on where it was."""
+    from catena.errors import ConfigError
+    from catena.tuning.presentation import print_comparison, print_trial
+
+    task, settings = _load(config, [*(overrides or []), *([] if trials is None else [f"tune.trials={trials}"])])
+    if task.tune is None:
+        raise ConfigError(f"task {task.name} has nothing to tune")
+    found = task.tune(settings, print_trial)
+    print_comparison(found.trials, settings.agglomerate.merge_function)
+    typer.echo(f"wrote {found.path}, trials.csv and trials.png; next: catena run {found.path}")
+
+
 @app.command(epilog=_epilog("catena view fib25.yaml", "catena view fib25.yaml --screenshot view.png"))
 def view(
     config: ConfigArgument,

@@ -234,6 +234,8 @@ class Task:
         Lists the layers of a volume for the viewer.
     view_augmentations
         Writes a picture of ``number`` training crops before and after augmentation to a path.
+    tune
+        Searches for the best settings of segmentation, telling of each trial.
     estimation
         What ``catena plan`` is told of the stages.
     """
@@ -247,6 +249,7 @@ class Task:
     template: Callable[..., str] | None = None
     view: Callable[..., Any] | None = None
     view_augmentations: Callable[[Any, Path, int], Path] | None = None
+    tune: Callable[..., Any] | None = None
     estimation: Estimation | None = None
 
     def stage(self, name: str) -> Stage:

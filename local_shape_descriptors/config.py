@@ -19,6 +19,7 @@ from catena.graphs.setting import SQLITE, check_setting
 from catena.nodes.augment_config import AugmentConfig, is_anisotropic
 from catena.segmentation.config import AgglomerateConfig, FragmentsConfig
 from catena.training.config import TrainConfig, TrainExecution
+from catena.tuning.config import TuneConfig
 from local_shape_descriptors.model import ModelConfig
 
 Shape = tuple[int, int, int]
@@ -204,6 +205,7 @@ class LocalShapeDescriptorsConfig(ExperimentConfig):
     lookup_tables: LookupTablesConfig = LookupTablesConfig()
     segmentation: SegmentationConfig = SegmentationConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    tune: TuneConfig = TuneConfig()
     preview: PreviewConfig = PreviewConfig()
     execution: Execution = Execution()
 

@@ -49,6 +49,13 @@ def view_augmentations(config: Any, path: Path, number: int) -> Path:
     return write_augmentation_sheet(config, path, number)
 
 
+def tune(config: Any, tell: Any = None) -> Any:
+    """Search for the best settings of segmentation; what that needs is loaded only now."""
+    from local_shape_descriptors import tuning
+
+    return tuning.tune(config, tell)
+
+
 def describe_scores(flat: dict[str, Any]) -> str:
     """Return one line of scores."""
     line = (
@@ -90,5 +97,6 @@ TASK = Task(
     template=template,
     view=show,
     view_augmentations=view_augmentations,
+    tune=tune,
     estimation=ESTIMATION,
 )
