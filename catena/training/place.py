@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PATIENCE = timedelta(days=7)  # validation may take long; that a process has died is noticed otherwise
 
@@ -53,10 +57,23 @@ class Place:
             timeout=PATIENCE,
             device_id=device,
         )
-        try:
-            yield
-        finally:
-            torch.distributed.destroy_process_group()
+        with warnings.catch_warnings():
+            # of kernels of one voxel, whose memory has one order under two names
+            warnings.filterwarnings("ignore", message="Grad strides do not match")
+            try:
+                yield
+            finally:
+                torch.distributed.destroy_process_group()
+
+    def gathered(self, values: Tensor) -> Tensor:
+        """Return the values of all processes, stacked."""
+        import torch
+
+        if self.size == 1:
+            return values[None]
+        every = [torch.empty_like(values) for _ in range(self.size)]
+        torch.distributed.all_gather(every, values)
+        return torch.stack(every)
 
 
 Work = Callable[[Place], Any]

@@ -236,8 +236,7 @@ class TrainingRun:
                     losses = losses * (batch.size / crops)
                 self.fabric.backward(losses.sum())
             lost = lost + losses.detach()
-        gathered: Tensor = lost[None] if self.place.size == 1 else self.fabric.all_gather(lost)
-        return gathered, batch, predictions
+        return self.place.gathered(lost), batch, predictions
 
     def _losses(self, predictions: Mapping[str, Tensor], batch: Batch) -> Tensor:
         terms, offsets = self.training.terms, self.training.offsets
@@ -310,10 +309,7 @@ class TrainingRun:
 
     def any_process(self, here: bool) -> bool:
         """Tell whether something holds in any process."""
-        if self.place.size == 1:
-            return here
-        everywhere = self.fabric.all_reduce(torch.tensor(float(here), device=self.device), reduce_op="sum")
-        return bool(everywhere.item() > 0)
+        return here if self.place.size == 1 else bool(self.place.gathered(torch.tensor(here, device=self.device)).any())
 
     def validate(self, validate: Validate | None) -> dict[str, float]:
         """Score the network without touching what training depends on; in the leading process, for all of them."""

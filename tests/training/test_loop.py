@@ -33,8 +33,8 @@ def checkpoint(folder: Path, iteration: int = ITERATIONS) -> dict[str, Any]:
     return load_checkpoint(folder / "checkpoints" / f"iteration_{iteration:08d}.pt")
 
 
-def assert_identical(one: Path, two: Path) -> None:
-    a, b = checkpoint(one), checkpoint(two)
+def assert_identical(one: Path, two: Path, iteration: int = ITERATIONS) -> None:
+    a, b = checkpoint(one, iteration), checkpoint(two, iteration)
     assert a["network"].keys() == b["network"].keys()
     assert all(torch.equal(a["network"][name], b["network"][name]) for name in a["network"])
     assert torch.equal(a["random_states"]["torch"], b["random_states"]["torch"])

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from catena.errors import DataError
 from catena.networks import NetworkConfig, UNetConfig
@@ -33,10 +34,13 @@ class ToyCrops:
     fails: bool = False
     dies: bool = False
     delay_s: float = 0.0
+    only: int | None = None  # the process of a training in which that goes wrong
 
     @contextmanager
     def __call__(self) -> Iterator[Callable[[int], Crop]]:
         made = 0
+        if self.only is not None and torch.distributed.get_rank() != self.only:
+            self = ToyCrops()
 
         def crop(seed: int) -> Crop:
             nonlocal made
