@@ -70,9 +70,13 @@ def run_selected(path: Path, overrides: list[str] | None, **selection: Any) -> N
     from catena.plan import Selection
     from catena.progress import ConsoleReporter, print_summary
     from catena.run import run
+    from catena.training.torchrun import follow_torchrun, is_follower, leading
 
+    if is_follower():  # started by torchrun, to train with the one process that runs the experiment
+        follow_torchrun()
+        return
     task, config = _load(path, overrides)
-    with ConsoleReporter() as reporter:
+    with leading(), ConsoleReporter() as reporter:
         outcomes = run(task, config, Selection(**selection), reporter)
     print_summary(task, config, outcomes)
 
