@@ -83,7 +83,7 @@ class TrainStage(Stage):
             "seed": config.seed,
             "model": config.model.model_dump(mode="json"),
             "augment": config.augment.model_dump(mode="json"),
-            "train": config.train.model_dump(mode="json"),
+            "train": config.train.fingerprinted(),
             "regions": regions,
             "volumes": volumes,
         }
