@@ -39,6 +39,7 @@ from local_shape_descriptors.agglomeration import AgglomerateStage
 from local_shape_descriptors.config import LocalShapeDescriptorsConfig
 from local_shape_descriptors.evaluation import count_in_memory
 from local_shape_descriptors.fragments import FragmentsStage
+from local_shape_descriptors.geometry import block_slices
 from local_shape_descriptors.masks import mask_settings, volume_masks
 from local_shape_descriptors.scoring import Truth
 from local_shape_descriptors.super_predicter_daisy import predicted_array
@@ -68,8 +69,8 @@ class Tuned:
 def tune(config: Settings, tell: Tell | None = None) -> Tuned:
     """Try settings of fragments, merge functions and thresholds; write the best ones, a table and a picture.
 
-    Everything is done in memory, with the kernels of the blockwise stages, on the validation regions alone. What is
-    minimised is the mean VOI sum of the regions at one threshold for all.
+    Everything is done in memory, with the kernels of the blockwise stages, on the validation regions and what is around
+    them. What is minimised is the mean VOI sum of the regions at one threshold for all.
 
     Parameters
     ----------
@@ -170,7 +171,7 @@ def _published(config: Settings, volume: str) -> str | None:
 
 
 class Region:
-    """A validation region in memory: affinities, labels, and where anything is segmented."""
+    """A validation region in memory: affinities with context around it, labels, and where anything is segmented."""
 
     def __init__(self, config: Settings, volume: str) -> None:
         settings = config.volume(volume)
@@ -181,9 +182,13 @@ class Region:
         path = given or str(config.volume_folder(volume) / "volume.zarr" / predicted_array("affinities"))
         affinities = geometry.open(path, voxel_size_nm=settings.voxel_size_nm if given else None)
         self.offsets: list[Coordinate] = list(affinities.affinity_offsets)
-        self.affinities: NDArray[Any] = affinities.read(roi)
+        reach = config.tune.context_vox * min(geometry.voxel_size)
+        context = Coordinate(-(-reach // each) * each for each in geometry.voxel_size)
+        whole = roi.grow(context, context).intersect(geometry.roi).intersect(affinities.roi)
+        self.scored = block_slices(roi, whole, geometry.voxel_size)
+        self.affinities: NDArray[Any] = affinities.read(whole)
         self.labels = self.truth.read(roi)
-        self.mask = kept_voxels(volume_masks(config, volume), roi, geometry.voxel_size)
+        self.mask = kept_voxels(volume_masks(config, volume), whole, geometry.voxel_size)
         self.identity = {
             "affinities": fingerprint_array(affinities) if given else _published(config, volume),
             "labels": fingerprint_array(self.truth.labels),
@@ -227,7 +232,7 @@ class Scorer:
         )
         bins = max(each.bins for each in self.functions.values())
         edges = edge_statistics(region.affinities, region.offsets, found.labels, bins=bins)
-        counts = count_in_memory(found.labels, region.labels, region.truth, self.zeros)
+        counts = count_in_memory(found.labels[region.scored], region.labels, region.truth, self.zeros)
         sweeps = {}
         for name, method in self.functions.items():
             made = merge_fragments(found, region.affinities, region.offsets, method, self.thresholds, edges)
