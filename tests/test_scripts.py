@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
+import forked
 import pytest
 import yaml
-
-sys.path.insert(0, str(Path(__file__).parent / "local_shape_descriptors"))  # where processes are forked
-
-import forked
 from small_experiment import results, small_experiment
 
 ROOT = Path(__file__).parent.parent
@@ -28,14 +24,8 @@ NAMES = [
 ]
 
 
-@pytest.fixture
-def _server() -> Iterator[None]:
-    with forked.fork_server():
-        yield
-
-
 @pytest.mark.slow
-@pytest.mark.usefixtures("_server")
+@pytest.mark.usefixtures("fork_server")
 def test_scripts_in_order_make_what_one_run_makes(tmp_path: Path) -> None:
     settings, log = small_experiment(tmp_path), tmp_path / "log"
     assert forked.run_in_child(settings, log) == 0, log.read_text()

@@ -1,22 +1,18 @@
 """The stores that the contract holds for: each backend opens the same, at first empty, store again and again."""
 
 import os
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from mongodb_server import MongoDBServer
+from postgresql_server import PostgreSQLServer
 
 from catena.graphs import GraphStore, StoreUrl, open_store, sqlite_url
 from catena.graphs.mongodb_client import Connection
 from catena.graphs.url import PASSWORD_VARIABLE
-
-sys.path.insert(0, str(Path(__file__).parent))  # the MongoDB server is a module beside the tests
-
-from mongodb_server import MongoDBServer
-from postgresql_server import PASSWORD, PostgreSQLServer, reason_against
 
 REAL_MONGODB = "CATENA_TEST_MONGODB_URI"
 
@@ -28,36 +24,15 @@ def sqlite_opener(tmp_path: Path) -> Opener:
     return lambda: open_store(sqlite_url(tmp_path / "folder" / "rag.sqlite"))
 
 
-@pytest.fixture(scope="session")
-def postgresql_server() -> Iterator[PostgreSQLServer]:
-    reason = reason_against()
-    if reason is not None:
-        pytest.skip(reason)
-    server = PostgreSQLServer()
-    try:
-        yield server
-    finally:
-        server.remove()
-
-
 @pytest.fixture
-def postgresql_url(postgresql_server: PostgreSQLServer, monkeypatch: pytest.MonkeyPatch) -> str:
+def postgresql_url(postgresql_server: PostgreSQLServer) -> str:
     """Return the URL of a namespace that nobody else uses."""
-    monkeypatch.setenv(PASSWORD_VARIABLE, PASSWORD)
     return postgresql_server.url(f"t{uuid4().hex}")
 
 
 @pytest.fixture
 def postgresql_opener(postgresql_url: str) -> Opener:
     return lambda: open_store(postgresql_url)
-
-
-@pytest.fixture
-def mongodb_server() -> Iterator[MongoDBServer]:
-    """A server in this process, empty: mongomock behind MongoDB's wire protocol."""
-    server = MongoDBServer()
-    yield server
-    server.stop()
 
 
 @pytest.fixture

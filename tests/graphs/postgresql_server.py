@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import pytest
 
 USER, PASSWORD, DATABASE = "catena", "s3cret-of-the-tests", "graphs"
 _PR_SET_PDEATHSIG = 1
-_START_S = 30.0
+_START_S = 120.0
 _LOOK_EVERY_S = 0.05
 # durable against the death of the server, which is what the tests do to it, not of the machine
 _SETTINGS = ("fsync=off", "max_connections=50", "shared_buffers=32MB", "logging_collector=off")
@@ -136,6 +137,19 @@ class PostgreSQLServer:
         )
         if made.returncode:
             raise RuntimeError(made.stdout + made.stderr)
+
+
+@contextmanager
+def running_server() -> Iterator[PostgreSQLServer]:
+    """Have a server of one's own; skip the test where there can be none."""
+    reason = reason_against()
+    if reason is not None:
+        pytest.skip(reason)
+    server = PostgreSQLServer()
+    try:
+        yield server
+    finally:
+        server.remove()
 
 
 @contextmanager

@@ -177,7 +177,8 @@ def test_sqlite_does_not_span_hosts(tmp_path: Path) -> None:
 def _indexes(path: Path) -> list[str]:
     with sqlite3.connect(path) as connection:
         return [
-            name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE name GLOB 'catena_block_[0-9]*'")
+            name
+            for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE name GLOB 'catena_block_[0-9]*'")
         ]
 
 

@@ -3,12 +3,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import forked
 import numpy as np
 import pytest
 from funlib.geometry import Coordinate, Roi
 from scipy.ndimage import gaussian_filter
 
 from catena.arrays import create_array
+from catena.blockwise import ExecutionConfig
+from catena.blockwise.blocks import BlockGrid
+from catena.blockwise.job import WorkerSpec
+from catena.blockwise.launchers import LAUNCHERS
+from catena.blockwise.report import BlockwiseReport
+from catena.blockwise.stage import open_block_function
 from catena.targets import affinities, erode_boundaries
 from data_prep.synthetic import synthesise
 
@@ -32,6 +39,21 @@ def write(path: Path, values: np.ndarray, voxel_size: Coordinate = VOXEL_SIZE, *
     return str(path)
 
 
+@pytest.fixture(autouse=True)
+def _forked_workers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fork the workers of runs in this process: they do what workers do, but a fresh Python imports for seconds.
+
+    Those of ``catena run`` as a command, and of tests/blockwise, are fresh.
+    """
+
+    class Launcher(forked.ForkedLauncher):
+        def __init__(self, execution: ExecutionConfig, job_path: Path) -> None:
+            request.getfixturevalue("fork_server")  # only where a worker is started
+            super().__init__(execution, job_path)
+
+    monkeypatch.setitem(LAUNCHERS, "local", Launcher)
+
+
 @pytest.fixture(scope="session")
 def em(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """A small phantom on disk: raw, labels and affinities as a fair network would predict them."""
@@ -43,6 +65,7 @@ def em(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {
         "raw": write(folder / "em.zarr/volumes/raw", volume.raw),
         "labels": write(folder / "em.zarr/volumes/labels/neuron_ids", volume.labels),
+        "mitochondria": write(folder / "em.zarr/volumes/labels/mitochondria", volume.mitochondria),
         "affinities": write(
             folder / "affinities.zarr/volumes/pred_affs",
             np.clip(predicted * 255, 0, 255).astype(np.uint8),
@@ -69,3 +92,16 @@ def settings(em: dict[str, str], tmp_path: Path) -> dict[str, Any]:
         "fragments": {"block_shape_vox": [16, 16, 16]},
         "execution": {"default": {"workers": 2}},
     }
+
+
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do blocks one after the other right here: what is tested is their work, and worker processes take seconds."""
+
+    def run_here(name: str, grid: BlockGrid, spec: WorkerSpec, *_: Any, **__: Any) -> BlockwiseReport:
+        process = open_block_function(spec.arguments)
+        for block in grid:
+            process(block)
+        return BlockwiseReport(name, len(grid), len(grid), 0, 0, 0, 0.0)
+
+    monkeypatch.setattr("catena.blockwise.stage.run_blockwise", run_here)

@@ -20,6 +20,7 @@ import numpy as np
 from funlib.geometry import Coordinate
 
 from catena.evaluation import Contingency, sweep_thresholds
+from catena.graphs import postgresql
 from catena.inference import load_network, save_network
 from catena.networks import NetworkConfig, UNetConfig, build_network
 from catena.segmentation import segment
@@ -30,6 +31,7 @@ _OFFSETS = [Coordinate(-1, 0, 0), Coordinate(0, -1, 0), Coordinate(0, 0, -1)]
 
 def load_all() -> None:
     """Call what is compiled or imported at its first use, for that to happen here rather than in every process."""
+    postgresql.FIRST_PATIENCE_S = 60.0  # a server that is killed recovers in seconds only where nothing else runs
     with tempfile.TemporaryDirectory() as folder:
         config = NetworkConfig(unet=UNetConfig(feature_maps=1, growth=1, downsampling=()), heads={"affinities": 3})
         save_network(f"{folder}/any.safetensors", build_network(config))

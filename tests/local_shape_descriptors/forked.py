@@ -23,7 +23,7 @@ from catena.blockwise.launchers import LAUNCHERS, LocalLauncher, WorkerExit
 
 SERVER = Path(__file__).parent / "fork_server.py"
 SOCKET_VARIABLE = "CATENA_TEST_FORK_SERVER"
-_LONGEST_S = 120.0
+_LONGEST_S = 300.0
 
 
 @contextmanager

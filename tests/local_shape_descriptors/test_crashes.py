@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # the forked processes import their module by name
-sys.path.insert(0, str(Path(__file__).parents[1] / "graphs"))  # the server is a module beside the stores' tests
-
 import forked
-from postgresql_server import PASSWORD, PostgreSQLServer, kept_up, reason_against
+import pytest
+from postgresql_server import PASSWORD, PostgreSQLServer, kept_up, running_server
 from small_experiment import Results, Settings, results, small_experiment, untrained_network
 
 from benchmarks.faults.declared import declared_fault_points
@@ -34,13 +29,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def _server() -> Iterator[None]:
-    with forked.fork_server():
-        yield
-
-
-@pytest.fixture(scope="module")
-def unbroken(settings: Settings, _server: None, tmp_path_factory: pytest.TempPathFactory) -> Results:
+def unbroken(settings: Settings, fork_server: None, tmp_path_factory: pytest.TempPathFactory) -> Results:
     """The results of a run that nobody killed."""
     log = tmp_path_factory.mktemp("unbroken") / "log"
     assert forked.run_in_child(settings, log) == 0, log.read_text()
@@ -83,15 +72,10 @@ def test_all_killed_once_at_every_point(settings: Settings, unbroken: Results, t
 
 @pytest.fixture
 def postgresql(monkeypatch: pytest.MonkeyPatch) -> Iterator[PostgreSQLServer]:
-    """A server that is started again whenever it has been ended."""
-    reason = reason_against()
-    if reason is not None:
-        pytest.skip(reason)
+    """A server that is started again whenever it has been ended; that of all tests would have much to recover."""
     monkeypatch.setenv(PASSWORD_VARIABLE, PASSWORD)
-    server = PostgreSQLServer()
-    with kept_up(server):
+    with running_server() as server, kept_up(server):
         yield server
-    server.remove()
 
 
 @pytest.mark.slow

@@ -2,48 +2,34 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from mongodb_server import MongoDBServer
+from postgresql_server import PASSWORD, PostgreSQLServer
 
 from catena.arrays import open_array
 from catena.errors import ConfigError
 from catena.graphs.transfer import copy_graph
-from catena.graphs.url import PASSWORD_VARIABLE
 from catena.plan import Selection
 from catena.run import run
 from local_shape_descriptors.config import LocalShapeDescriptorsConfig
 from local_shape_descriptors.graph import open_graph
 from local_shape_descriptors.task import TASK
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "graphs"))  # the server is a module beside the stores' tests
-
-from mongodb_server import MongoDBServer
-from postgresql_server import PASSWORD, PostgreSQLServer, reason_against
-
 STAGES = ["fragments", "agglomerate", "lookup_tables", "segmentation"]
 
 
 @pytest.fixture
-def postgresql(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    reason = reason_against()
-    if reason is not None:
-        pytest.skip(reason)
-    monkeypatch.setenv(PASSWORD_VARIABLE, PASSWORD)
-    server = PostgreSQLServer()
-    yield server.url()
-    server.remove()
+def postgresql(postgresql_server: PostgreSQLServer) -> str:
+    return postgresql_server.url()
 
 
 @pytest.fixture
-def mongodb() -> Iterator[str]:
-    server = MongoDBServer()
-    yield f"mongodb://127.0.0.1:{server.port}/graphs"
-    server.stop()
+def mongodb(mongodb_server: MongoDBServer) -> str:
+    return f"mongodb://127.0.0.1:{mongodb_server.port}/graphs"
 
 
 def configured(settings: dict[str, Any], **changes: Any) -> LocalShapeDescriptorsConfig:
