@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from catena.blockwise.devices import claim_gpu
 from catena.errors import ConfigError
 from catena.task import Job, Made, input_path
 from local_shape_descriptors.config import LocalShapeDescriptorsConfig
@@ -58,11 +59,13 @@ def predict(
     return Predictor(network, device=chosen, **{"precision": fast_precision(chosen), **settings}).array(raw)
 
 
-def default_device() -> str:
-    """Return ``cuda`` if there is a GPU, else ``cpu``."""
+def default_device(job: Path | None = None) -> str:
+    """Return ``cuda`` if there is a GPU, else ``cpu``; for a worker of the job in this folder a GPU it has claimed."""
     import torch
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    if not torch.cuda.is_available():
+        return "cpu"
+    return "cuda" if job is None else f"cuda:{claim_gpu(job, torch.cuda.device_count())}"
 
 
 def fast_precision(device: str) -> Precision:
@@ -86,8 +89,8 @@ def checkpoint_path(job: Job, name: str = "checkpoint") -> Path:
     return path / BEST if isinstance(job.inputs[name], Made) else path
 
 
-def open_predictor(checkpoint: Path, config: LocalShapeDescriptorsConfig) -> Predictor:
-    """Load a checkpoint for an experiment.
+def open_predictor(checkpoint: Path, config: LocalShapeDescriptorsConfig, job: Path | None = None) -> Predictor:
+    """Load a checkpoint for an experiment, in a worker on the GPU that it claims in its job's folder.
 
     Raises
     ------
@@ -104,7 +107,7 @@ def open_predictor(checkpoint: Path, config: LocalShapeDescriptorsConfig) -> Pre
             f"predicts {_describe(expected)}; change model.type or model.neighbourhood, or take another checkpoint"
         )
     _check_offsets(checkpoint, loaded.metadata, config.model)
-    device = default_device()
+    device = default_device(job)
     return Predictor(loaded.network, device=device, precision=prediction_precision(config, device))
 
 

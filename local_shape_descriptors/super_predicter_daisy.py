@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from catena.arrays import Array
 from catena.blockwise.blocks import Block, BlockGrid
+from catena.blockwise.devices import one_worker_per_gpu
 from catena.blockwise.execution import ExecutionConfig
 from catena.blockwise.faults import fault_point
-from catena.blockwise.stage import BlockFunction, BlockwiseStage, keep_or_create
+from catena.blockwise.stage import BlockFunction, BlockwiseStage, keep_or_create, tracking_folder
 from catena.errors import ConfigError, GeometryError
 from catena.task import Given, Input, Job, Made, Output, input_path
 from local_shape_descriptors.config import LocalShapeDescriptorsConfig, block_shape
@@ -77,8 +78,8 @@ class PredictStage(BlockwiseStage):
         }
 
     def execution(self, config: Settings) -> ExecutionConfig:
-        """Return where the blocks run."""
-        return config.execution.of(self.name)
+        """Return where the blocks run: on a worker per GPU, if there are any."""
+        return one_worker_per_gpu(config.execution.of(self.name))
 
     def grid(self, config: Settings, volume: str) -> BlockGrid:
         """Return the blocks; each reads its own context from raw, which no other block writes."""
@@ -116,7 +117,7 @@ class PredictStage(BlockwiseStage):
         config = settings_of(job)
         geometry = volume_geometry(config, job.volume)
         raw = geometry.open(input_path(job, "raw"), voxel_size_nm=config.volume(job.volume).voxel_size_nm)
-        predictor = open_predictor(checkpoint_path(job), config)
+        predictor = open_predictor(checkpoint_path(job), config, tracking_folder(job))
         targets = {
             head: geometry.open(str(job.staged(output)), "r+")
             for head, output in self.outputs(config, job.volume).items()
