@@ -11,10 +11,6 @@ import pytest
 from funlib.geometry import Coordinate, Roi
 
 from catena.arrays import create_array, list_arrays, open_array
-from catena.blockwise.blocks import BlockGrid
-from catena.blockwise.job import WorkerSpec
-from catena.blockwise.report import BlockwiseReport
-from catena.blockwise.stage import open_block_function
 from catena.errors import ConfigError, StageError
 from catena.plan import Selection
 from catena.run import run
@@ -84,19 +80,6 @@ def settings(tmp_path: Path) -> dict[str, Any]:
         "segmentation": {"threshold": 0.5},  # against 3D truth validation would choose to merge nothing
         "mitochondria": {"agglomerate": {"merge_function": "mean"}},
     }
-
-
-@pytest.fixture
-def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do blocks one after the other right here: what is tested is their work, and worker processes take seconds."""
-
-    def run_here(name: str, grid: BlockGrid, spec: WorkerSpec, *_: Any, **__: Any) -> BlockwiseReport:
-        process = open_block_function(spec.arguments)
-        for block in grid:
-            process(block)
-        return BlockwiseReport(name, len(grid), len(grid), 0, 0, 0, 0.0)
-
-    monkeypatch.setattr("catena.blockwise.stage.run_blockwise", run_here)
 
 
 @pytest.mark.usefixtures("in_this_process")

@@ -19,7 +19,6 @@ from local_shape_descriptors.model import AUTOCONTEXT, ModelConfig
 from local_shape_descriptors.predicter import predict
 from local_shape_descriptors.task import TASK
 
-
 MODELS: dict[str, dict[str, Any]] = {
     "flat": {"type": "mtlsd", "dimensions": 2},
     "rsunet": {"type": "aff", "architecture": "rsunet", "feature_maps": [2, 4]},
@@ -44,27 +43,34 @@ def train_and_run(
     return Path(settings["output"]) / settings["experiment"]
 
 
+@pytest.mark.usefixtures("in_this_process")
 @pytest.mark.parametrize(
     ("kind", "arrays"),
     [
-        ("aff", ["pred_affs", "fragments", "segmentation"]),
-        ("mtlsd", ["pred_affs", "pred_lsds", "fragments", "segmentation"]),
-        ("lsd", ["pred_lsds"]),
-        ("aclsd", ["pred_affs", "pred_lsds", "fragments", "segmentation"]),
-        ("flat", ["pred_affs", "pred_lsds", "fragments", "segmentation"]),
-        ("rsunet", ["pred_affs", "fragments", "segmentation"]),
-        ("mutex", ["pred_affs", "fragments", "segmentation"]),
+        ("aff", "pred_affs fragments segmentation"),
+        ("mtlsd", "pred_affs pred_lsds fragments segmentation"),
+        ("lsd", "pred_lsds"),
+        ("aclsd", "pred_affs pred_lsds fragments segmentation"),
+        (
+            "mtlsdmito",
+            "pred_affs pred_lsds pred_mitochondria fragments segmentation mitochondria_fragments mitochondria",
+        ),
+        ("flat", "pred_affs pred_lsds fragments segmentation"),
+        ("rsunet", "pred_affs fragments segmentation"),
+        ("mutex", "pred_affs fragments segmentation"),
     ],
 )
-def test_model_types(settings: dict[str, Any], kind: str, arrays: list[str]) -> None:
+def test_model_types(settings: dict[str, Any], em: dict[str, str], kind: str, arrays: str) -> None:
+    settings["volumes"]["phantom"]["other_labels"] = {"mitochondria": em["mitochondria"]}
     if kind == "mutex":
         settings["fragments"] = {**settings["fragments"], "method": "mutex"}
     folder = train_and_run(settings, {"type": kind} | MODELS.get(kind, {}))
     assert (folder / "first/checkpoints/best.pt").exists() == (kind == "aclsd")
     found = list_arrays(folder / "volumes/phantom/volume.zarr")
-    assert found == sorted(f"volumes/{each}" for each in arrays)
+    assert found == sorted(f"volumes/{each}" for each in arrays.split())
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_a_first_network_that_is_trained_already_stays_what_it_is(settings: dict[str, Any]) -> None:
     first = train_and_run({**settings, "experiment": "first"}, {"type": "lsd"}, last="train") / "checkpoints/best.pt"
     inputs = {"first": str(first)}
@@ -85,6 +91,7 @@ def test_prediction_in_blocks_is_that_in_memory(settings: dict[str, Any], em: di
         assert np.abs(blocks.astype(int) - memory[head]).max() <= 1
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_long_range_neighbourhood_is_stored_with_its_offsets(settings: dict[str, Any]) -> None:
     offsets = [[-1, 0, 0], [0, -1, 0], [0, 0, -1], [-3, 0, 0]]
     folder = train_and_run(settings, {"type": "aff", "neighbourhood": offsets}, last="predict")
