@@ -77,13 +77,20 @@ def load_network(path: str | Path, expected: AnyNetworkConfig | None = None) -> 
     return LoadedNetwork(network.eval(), config, {key: each for key, each in state.items() if key not in _BULKY})
 
 
-def save_network(path: str | Path, network: BaseNetwork, metadata: Mapping[str, Any] | None = None) -> None:
+def save_network(
+    path: str | Path,
+    network: BaseNetwork,
+    metadata: Mapping[str, Any] | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> None:
     """Write the weights and configuration of a network alone, to a ``.safetensors`` file.
 
     Parameters
     ----------
     metadata
         Plain values to keep with it.
+    dtype
+        What weights are rounded to in the file; they are loaded as float32 whatever it is.
 
     Raises
     ------
@@ -92,7 +99,7 @@ def save_network(path: str | Path, network: BaseNetwork, metadata: Mapping[str, 
     """
     header = {"network_config": json.dumps(network.config.model_dump(mode="json"))}
     header |= {key: json.dumps(value) for key, value in (metadata or {}).items()}
-    weights = {name: each.detach().cpu().contiguous() for name, each in network.state_dict().items()}
+    weights = {name: _as_float(each.detach().cpu(), dtype).contiguous() for name, each in network.state_dict().items()}
     try:
         save_file(weights, path, metadata=header)
     except (OSError, SafetensorError) as error:
@@ -116,9 +123,14 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
     try:
         with safe_open(path, framework="pt") as file:
             header = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
-            return header | {"network": {name: file.get_tensor(name) for name in file.keys()}}  # noqa: SIM118
+            weights = {name: _as_float(file.get_tensor(name), torch.float32) for name in file.keys()}  # noqa: SIM118
+            return header | {"network": weights}
     except (SafetensorError, json.JSONDecodeError) as error:
         raise DataError(f"{path} is not a network saved by Catena: {error}") from error
+
+
+def _as_float(values: Tensor, dtype: torch.dtype) -> Tensor:
+    return values.to(dtype) if values.is_floating_point() else values
 
 
 def _check_weights(path: Path, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:

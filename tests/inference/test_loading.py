@@ -38,6 +38,17 @@ def test_safetensors_keep_network_and_metadata(tmp_path: Path) -> None:
         torch.testing.assert_close(loaded.network(x)["affinities"], network(x)["affinities"])
 
 
+def test_weights_rounded_in_the_file_are_loaded_as_float32(tmp_path: Path) -> None:
+    network = build_network(CONFIG)
+    save_network(tmp_path / "a.safetensors", network)
+    save_network(tmp_path / "b.safetensors", network, dtype=torch.bfloat16)
+    exact, rounded = (load_network(tmp_path / name).network.state_dict() for name in ("a.safetensors", "b.safetensors"))
+    for name, each in rounded.items():
+        assert each.dtype == torch.float32
+        assert torch.equal(each, exact[name].bfloat16().float())
+    assert not all(torch.equal(each, exact[name]) for name, each in rounded.items())
+
+
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(ArrayNotFoundError, match=r"no checkpoint at .*nothing\.pt"):
         load_network(tmp_path / "nothing.pt")
