@@ -172,17 +172,63 @@ _add_part(
     "catena predict fib25.yaml --volume medulla",
 )
 _add_part(
-    "segment",
-    "segmentation",
-    "Segment the volumes, running what that needs.",
-    "catena segment fib25.yaml segmentation.threshold=0.4",
-)
-_add_part(
     "evaluate",
     "evaluate",
     "Score the segmentation against ground truth, running what that needs.",
     "catena evaluate fib25.yaml",
 )
+
+
+@app.command(
+    epilog=_epilog(
+        "catena segment fib25.yaml segmentation.threshold=0.4",
+        "catena segment --pretrained fib25 data.zarr/volumes/raw -o out.zarr",
+        "catena segment --pretrained list",
+    )
+)
+def segment(
+    config: Annotated[
+        str | None, typer.Argument(help="The experiment's YAML file; with --pretrained, raw EM.", show_default=False)
+    ] = None,
+    overrides: Overrides = None,
+    pretrained: Annotated[
+        str | None, typer.Option("--pretrained", help="A network that comes with Catena; `list` shows them.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="With --pretrained: the zarr container to write to.")
+    ] = None,
+    volume: VolumeOption = None,
+    redo: RedoOption = None,
+    yes: YesOption = False,
+    retry_failed: RetryOption = False,
+) -> None:
+    """Segment the volumes, running what that needs; or a new volume with a network that comes with Catena."""
+    from catena.errors import ConfigError
+    from catena.pretrained import print_networks, segment_with
+
+    selection: dict[str, Any] = {"volume": volume, "redo": redo, "yes": yes, "retry_failed": retry_failed}
+    if pretrained == "list":
+        print_networks()
+    elif config is None or (pretrained is None) != (output is None):
+        raise ConfigError("expected: catena segment CONFIG, or catena segment --pretrained NAME RAW -o OUT.zarr")
+    elif pretrained is None or output is None:
+        run_selected(Path(config), overrides, last="segmentation", **selection)
+    else:
+        for path in segment_with(pretrained, config, output, overrides or [], **selection):
+            typer.echo(f"wrote {path}")
+
+
+@app.command("pretrained", epilog=_epilog("catena pretrained", "catena pretrained fib25"))
+def pretrained_command(
+    name: Annotated[str | None, typer.Argument(help="Show all of this network's card.")] = None,
+) -> None:
+    """List the networks that come with Catena."""
+    from catena.pretrained import print_card, print_networks
+
+    if name is None:
+        print_networks()
+    else:
+        print_card(name)
 
 
 @app.command(epilog=_epilog("catena tune fib25.yaml --trials 100", "catena tune fib25.yaml 'tune.methods=[basins]'"))

@@ -18,6 +18,7 @@ from catena.experiment import ExperimentConfig
 
 if TYPE_CHECKING:
     from catena.planning.rates import Estimation
+    from catena.pretrained import Pretrained
 
 TASK_GROUP = "catena.tasks"
 STAGING = ".staging"
@@ -236,6 +237,8 @@ class Task:
         Writes a picture of ``number`` training crops before and after augmentation to a path.
     tune
         Searches for the best settings of segmentation, telling of each trial.
+    pretrained
+        Networks that come with the task.
     estimation
         What ``catena plan`` is told of the stages.
     """
@@ -250,6 +253,7 @@ class Task:
     view: Callable[..., Any] | None = None
     view_augmentations: Callable[[Any, Path, int], Path] | None = None
     tune: Callable[..., Any] | None = None
+    pretrained: Pretrained | None = None
     estimation: Estimation | None = None
 
     def stage(self, name: str) -> Stage:

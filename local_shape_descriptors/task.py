@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from catena.pretrained import Pretrained
 from catena.task import Stage, Task
+from local_shape_descriptors import pretrained
 from local_shape_descriptors.agglomeration import AgglomerateStage
 from local_shape_descriptors.config import LocalShapeDescriptorsConfig
 from local_shape_descriptors.content import ContentStage
@@ -98,5 +100,6 @@ TASK = Task(
     view=show,
     view_augmentations=view_augmentations,
     tune=tune,
+    pretrained=Pretrained(pretrained.cards, pretrained.configure, "segmentation", pretrained.publish),
     estimation=ESTIMATION,
 )
