@@ -12,7 +12,7 @@ from rich.table import Table
 
 from benchmarks.result import Figure, write_results
 
-BENCHMARKS = ("blockwise", "descriptors", "faults", "graph_stores")
+BENCHMARKS = ("blockwise", "descriptors", "faults", "graph_stores", "training")
 RESULTS = Path(__file__).parent / "results"
 
 
