@@ -11,6 +11,7 @@ import gunpowder as gp
 import numpy as np
 from funlib.geometry import Coordinate, Roi
 
+from catena.augmentation.in_step import StepAugmentation
 from catena.augmentation.roles import Role
 from catena.errors import CatenaError
 from catena.networks import AnyNetworkConfig
@@ -59,6 +60,13 @@ class NeuronCrops:
     def target(self) -> Roi:
         """Where the network's output lies in a request."""
         return Roi((0, 0, 0), self.output_shape * self.voxel_size)
+
+    @property
+    def in_step(self) -> StepAugmentation | None:
+        """What is left of augmentation to the training step."""
+        extras = self.augment.within_step
+        z, y, x = (float(each) for each in self.voxel_size)
+        return StepAugmentation(extras, (z, y, x)) if extras else None
 
     @property
     def label_roles(self) -> dict[gp.ArrayKey, Role]:

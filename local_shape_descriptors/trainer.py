@@ -25,7 +25,7 @@ from catena.training.loop import train as train_network
 from local_shape_descriptors.crops import NeuronCrops
 from local_shape_descriptors.heads import NEURONS
 from local_shape_descriptors.model import ModelConfig
-from local_shape_descriptors.training_volumes import TrainingVolume, common_voxel_size, open_source
+from local_shape_descriptors.training_volumes import TrainingVolume, common_voxel_size, open_source, shared_out
 
 
 def train(
@@ -98,6 +98,7 @@ def train(
         user_config=user_config,
         losses={head: each.weighted_losses for head, each in crops.model.heads.items()},
         offsets={head: offsets for head in crops.model.heads if (offsets := model.offsets(head))},
+        augmentation=crops.in_step,
         initial=_taking(before.network) if before else None,
     )
 
@@ -147,7 +148,7 @@ def open_crops(
         If data, model and crop do not fit together.
     """
     require_labels(model, volumes)
-    sources = [open_source(volume) for volume in volumes]
+    sources = shared_out([open_source(volume) for volume in volumes])
     voxel_size, units_per_nm = common_voxel_size(sources)
     network = model.network(voxel_size, first if isinstance(first, NetworkConfig) else None)
     shapes = network_shapes(network)

@@ -12,10 +12,10 @@ from funlib.geometry import Coordinate
 from catena.errors import ConfigError
 from catena.networks import network_shapes
 from catena.task import Given, Input, Job, Made, Output, Progress, Stage, StageReport
-from catena.training.config import TrainConfig
-from local_shape_descriptors.config import LocalShapeDescriptorsConfig
+from local_shape_descriptors.config import LocalShapeDescriptorsConfig, TrainStageConfig
 from local_shape_descriptors.fragments import settings_of
 from local_shape_descriptors.predicter import BEST, checkpoint_path
+from local_shape_descriptors.pseudo_labels import pseudo_inputs, pseudo_labelled
 
 if TYPE_CHECKING:
     from catena.networks import BaseNetwork
@@ -41,10 +41,12 @@ class TrainStage(Stage):
             shapes.check_input_shape(Coordinate(config.train.input_shape_vox))
         if config.augment.enabled and config.augment.extra:
             from catena.augmentation.batch import BatchAugmentation
+            from catena.augmentation.in_step import StepAugmentation
             from catena.augmentation.resolve import resolve
 
             for extra in config.augment.extra:
                 BatchAugmentation(resolve(extra), extra.kind)
+            StepAugmentation(config.augment.within_step).open()
 
     def inputs(self, config: Settings, volume: str) -> Mapping[str, Input]:
         """Return raw, labels and masks of all volumes to train or validate on."""
@@ -62,7 +64,7 @@ class TrainStage(Stage):
             for key, path in paths.items():
                 if path is not None:
                     inputs[f"{name}.{key}"] = Given(path, voxel_size_nm=settings.voxel_size_nm)
-        return inputs | _first_input(config)
+        return inputs | pseudo_inputs(config) | _first_input(config)
 
     def outputs(self, config: Settings, volume: str) -> Mapping[str, Output]:
         """Return the folders that training leaves; later stages depend on the best checkpoint's bytes."""
@@ -97,10 +99,10 @@ class TrainStage(Stage):
         from local_shape_descriptors.trainer import train
 
         trained = train(
-            training_volumes(config),
+            [*training_volumes(config), *pseudo_labelled(config)],
             folder,
             config.model,
-            config.train,
+            config.train.plain(),
             config.augment,
             seed=config.seed,
             execution=config.execution.train,
@@ -174,7 +176,8 @@ def _first_input(config: Settings) -> dict[str, Input]:
 def _of_the_first(config: Settings) -> Settings:
     """Return the experiment that trains the first network alone."""
     iterations = config.model.first.iterations or config.train.iterations
-    train = TrainConfig.parse({**config.train.model_dump(), "iterations": iterations}, "model.first.iterations: train")
+    values = {**config.train.model_dump(), "iterations": iterations}
+    train = TrainStageConfig.parse(values, "model.first.iterations: train")
     return config.model_copy(update={"model": config.model.first_model(), "train": train})
 
 

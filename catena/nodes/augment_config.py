@@ -157,6 +157,11 @@ class AugmentConfig(Config):
         "`kornia.augmentation.RandomMotionBlur3D`, each with its arguments.",
     )
 
+    @property
+    def within_step(self) -> tuple[ExtraConfig, ...]:
+        """Augmentations of other packages that run in the training step."""
+        return tuple(each for each in self.extra if each.within == "step") if self.enabled else ()
+
     def resolved(self, voxel_size: Coordinate) -> AugmentConfig:
         """Return this configuration with every part that was not given chosen for `voxel_size`.
 

@@ -62,11 +62,12 @@ def augment(
         settings = getattr(config, name)
         if settings:
             pipeline += node(raw, settings)
-    if config.extra:
+    extras = [extra for extra in config.extra if extra.within == "crop"]
+    if extras:
         from catena.augmentation.resolve import resolve
         from catena.nodes.augment import Augment
 
         roles: dict[gp.ArrayKey, Role] = {raw: "image", **others}
-        for number, extra in enumerate(config.extra):
+        for number, extra in enumerate(extras):
             pipeline += Augment(resolve(extra), roles, kind=extra.kind, stream=number)
     return pipeline

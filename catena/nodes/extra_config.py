@@ -27,6 +27,12 @@ class ExtraConfig(Config):
         "Default: what is known of its class; a plain function is intensity.",
     )
 
+    within: Literal["crop", "step"] = Field(
+        "crop",
+        description="crop: where crops are made, before targets are. step: in the training step, on the network's "
+        "device; intensities only.",
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _short_form(cls, value: Any) -> Any:

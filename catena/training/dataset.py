@@ -46,11 +46,12 @@ OpenCrops = Callable[[], AbstractContextManager[Callable[[int], Crop]]]
 
 @dataclass(frozen=True)
 class Batch:
-    """Crops stacked along a leading batch axis; attributes as of :class:`Crop`."""
+    """Crops stacked along a leading batch axis; attributes as of :class:`Crop`, and the seed of each of them."""
 
     raw: Tensor
     targets: dict[str, Tensor]
     weights: dict[str, Tensor]
+    seeds: tuple[int, ...] = ()
 
     @property
     def size(self) -> int:
@@ -63,6 +64,7 @@ class Batch:
             self.raw.to(device, non_blocking=True),
             {name: each.to(device, non_blocking=True) for name, each in self.targets.items()},
             {name: each.to(device, non_blocking=True) for name, each in self.weights.items()},
+            self.seeds,
         )
 
 
@@ -115,8 +117,8 @@ class CropDataset(IterableDataset[Any]):
             with self.open_crops() as crop:
                 for index in range(self.start * count + first, self.stop * count, step):
                     iteration, part = divmod(index, count)
-                    seeds = (crop_seed(self.seed, iteration, each) for each in self.parts[part])
-                    yield stack([crop(seed) for seed in seeds])
+                    seeds = tuple(crop_seed(self.seed, iteration, each) for each in self.parts[part])
+                    yield stack([crop(seed) for seed in seeds], seeds)
         except CatenaError as error:
             yield error
 
@@ -126,13 +128,14 @@ def crop_seed(seed: int, step: int, crop: int) -> int:
     return int(np.random.SeedSequence([seed, step, crop]).generate_state(1)[0])
 
 
-def stack(crops: list[Crop]) -> Batch:
+def stack(crops: list[Crop], seeds: tuple[int, ...] = ()) -> Batch:
     """Stack crops of one shape into a batch."""
     first = crops[0]
     return Batch(
         _stacked([each.raw for each in crops]),
         {name: _stacked([each.targets[name] for each in crops]) for name in first.targets},
         {name: _stacked([each.weights[name] for each in crops]) for name in first.weights},
+        seeds,
     )
 
 

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+from catena.augmentation.in_step import StepAugmentation
 from catena.errors import ConfigError
 from catena.interruption import Interruption
 from catena.networks import AnyNetworkConfig, Loss
@@ -41,6 +42,7 @@ def train(
     losses: Mapping[str, Sequence[Loss]] | None = None,
     offsets: Mapping[str, Offsets] | None = None,
     initial: Initial | None = None,
+    augmentation: StepAugmentation | None = None,
     seed: int = 0,
     execution: TrainExecution | None = None,
     validate: Validate | None = None,
@@ -67,6 +69,8 @@ def train(
         Per head of affinities their offsets, for losses that need them.
     initial
         Called once with the network, before the first iteration of all; not where a checkpoint is there.
+    augmentation
+        What is done to raw within the step.
     validate
         Called every ``config.validation_interval`` iterations, and at the end.
     user_config
@@ -98,6 +102,7 @@ def train(
         seed,
         execution,
         dict(user_config or {}),
+        augmentation,
         validated=validate is not None,
     )
     with started(partial(_train, training), execution.devices) as place:

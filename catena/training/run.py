@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from catena.augmentation.in_step import Augmented, StepAugmentation
 from catena.blockwise.execution import available_cores
 from catena.errors import ConfigError, StageError
 from catena.networks import (
@@ -82,6 +83,7 @@ class Training:
     seed: int
     execution: TrainExecution
     user_config: dict[str, Any]
+    augmentation: StepAugmentation | None
     validated: bool
 
     def dataset(self, start: int, place: Place) -> CropDataset:
@@ -99,7 +101,9 @@ class Training:
 
     def settings(self) -> dict[str, Any]:
         """Return as plain values what weights depend on, beside architecture and data."""
+        extras = self.augmentation.extras if self.augmentation else ()
         return {
+            **({"augmentation": [each.model_dump(mode="json") for each in extras]} if extras else {}),
             "seed": self.seed,
             "train": self.config.model_dump(mode="json"),
             "losses": {head: [each.model_dump(mode="json") for each in terms] for head, terms in self.terms.items()},
@@ -147,6 +151,7 @@ class TrainingRun:
     fabric: Any
     checkpoints: Checkpoints | None
     average: AveragedWeights | None
+    augmented: Augmented | None = None
     iteration: int = 0
     metrics: dict[str, Any] = field(default_factory=lambda: {"history": {}, "best": None})
     clock: Clock = field(default_factory=Clock)
@@ -175,7 +180,8 @@ class TrainingRun:
         forward, optimiser = fabric.setup(torch.compile(network) if execution.compile else network, optimiser)
         if average is not None:
             average.network.to(fabric.device)
-        run = cls(training, place, network, forward, optimiser, fabric, checkpoints, average)
+        augmented = training.augmentation.open() if training.augmentation else None
+        run = cls(training, place, network, forward, optimiser, fabric, checkpoints, average, augmented)
         if state is not None:
             run._resume(state)
         return run
@@ -229,6 +235,8 @@ class TrainingRun:
         crops, lost = sum(each.size for each in parts), torch.zeros((), device=self.device)
         for index, part in enumerate(parts):
             batch = part.to(self.device)
+            if self.augmented is not None:
+                batch = replace(batch, raw=self.augmented(batch.raw, batch.seeds))
             with self._apart_until_last(index == len(parts) - 1):
                 predictions = self.forward(batch.raw)
                 losses = self._losses(predictions, batch)
