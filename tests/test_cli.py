@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ import yaml
 from funlib.geometry import Coordinate, Roi
 
 from catena.arrays import create_array
+from catena.cli import main
 from local_shape_descriptors.config import LocalShapeDescriptorsConfig
 
 ROOT = Path(__file__).parent.parent
@@ -34,9 +38,38 @@ COMMANDS = [
 ]
 
 
-def catena(*arguments: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
+class Shown(NamedTuple):
+    """What became of a command."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Catena = Callable[..., Shown]
+
+
+def catena_in_a_process(*arguments: str | Path, **options: Any) -> Shown:
     command = [sys.executable, "-m", "catena", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload,no-any-return]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
+    return Shown(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture
+def catena(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Catena]:
+    """Call the command in this process: a process of its own takes a second."""
+    monkeypatch.setenv("CATENA_DEBUG", "0")  # the command sets it
+    handler = signal.getsignal(signal.SIGTERM)
+
+    def call(*arguments: str | Path) -> Shown:
+        monkeypatch.setattr(sys, "argv", ["catena", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        assert isinstance(end.value.code, int)
+        return Shown(end.value.code, *capsys.readouterr())
+
+    yield call
+    signal.signal(signal.SIGTERM, handler)
 
 
 def write_raw(path: Path, voxel_size: tuple[int, int, int]) -> str:
@@ -52,28 +85,28 @@ def write_raw(path: Path, voxel_size: tuple[int, int, int]) -> str:
 
 
 def test_help_lists_every_command() -> None:
-    shown = catena("--help").stdout
+    shown = catena_in_a_process("--help").stdout
     assert all(command in shown for command in COMMANDS)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_help_with_an_example(command: str) -> None:
+def test_every_command_has_help_with_an_example(catena: Catena, command: str) -> None:
     shown = catena(command, "--help").stdout
     assert "Examples" in shown
     assert f"catena {command}" in " ".join(shown.split())
 
 
 def test_unknown_command_and_missing_file_exit_with_a_line() -> None:
-    unknown = catena("rum")
+    unknown = catena_in_a_process("rum")
     assert unknown.returncode == 2
     assert "No such command 'rum'" in unknown.stderr
-    missing = catena("run", "nowhere.yaml")
+    missing = catena_in_a_process("run", "nowhere.yaml")
     assert (missing.returncode, missing.stderr.strip()) == (1, "error: no configuration file at nowhere.yaml")
 
 
 @pytest.mark.parametrize("arguments", [("run", "nowhere.yaml", "--debug"), ("--debug", "run", "nowhere.yaml")])
 def test_debug_shows_the_traceback_wherever_it_stands(arguments: tuple[str, ...]) -> None:
-    shown = catena(*arguments)
+    shown = catena_in_a_process(*arguments)
     assert shown.returncode == 1
     assert "Traceback (most recent call last)" in shown.stderr
     assert "in load_yaml" in shown.stderr
@@ -81,7 +114,7 @@ def test_debug_shows_the_traceback_wherever_it_stands(arguments: tuple[str, ...]
 
 
 @pytest.mark.parametrize("command", ["run", "train", "predict", "segment", "evaluate"])
-def test_every_command_that_runs_stages_can_be_told_yes(command: str) -> None:
+def test_every_command_that_runs_stages_can_be_told_yes(catena: Catena, command: str) -> None:
     missing = catena(command, "nowhere.yaml", "--yes")
     assert missing.stderr.strip() == "error: no configuration file at nowhere.yaml"
 
@@ -106,6 +139,7 @@ def test_starts_without_the_heavy_libraries(what: str, heavy: tuple[str, ...]) -
 )
 @pytest.mark.parametrize("labelled", [True, False])
 def test_init_writes_a_configuration_that_suits_the_voxel_size(
+    catena: Catena,
     tmp_path: Path,
     voxel_size: tuple[int, int, int],
     downsampling: list[list[int]],
@@ -129,7 +163,7 @@ def test_init_writes_a_configuration_that_suits_the_voxel_size(
     assert "exists already" in again.stderr
 
 
-def test_config_prints_defaults_and_overrides(tmp_path: Path) -> None:
+def test_config_prints_defaults_and_overrides(catena: Catena, tmp_path: Path) -> None:
     raw = write_raw(tmp_path / "a.zarr/raw", (8, 8, 8))
     path = tmp_path / "e.yaml"
     path.write_text(
@@ -141,7 +175,7 @@ def test_config_prints_defaults_and_overrides(tmp_path: Path) -> None:
     assert "nothing has been run yet" in catena("status", path, f"output={tmp_path}").stdout
 
 
-def test_a_plan_that_cannot_fit_is_an_error(tmp_path: Path) -> None:
+def test_a_plan_that_cannot_fit_is_an_error(catena: Catena, tmp_path: Path) -> None:
     volumes = {"v": {"raw": write_raw(tmp_path / "a.zarr/raw", (8, 8, 8))}}
     values = {"task": "local_shape_descriptors", "experiment": "e", "volumes": volumes, "output": str(tmp_path)}
     path = tmp_path / "e.yaml"
@@ -177,7 +211,7 @@ def test_the_built_wheel_runs_outside_the_clone(tmp_path: Path) -> None:
     shown = subprocess.run(where, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
     assert all(each.startswith(str(site)) for each in shown.split())
     raw = write_raw(tmp_path / "a.zarr/raw", (8, 8, 8))
-    done = catena("init", "local_shape_descriptors", "--raw", raw, cwd=tmp_path, env=environment)
+    done = catena_in_a_process("init", "local_shape_descriptors", "--raw", raw, cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr
     assert "task: local_shape_descriptors" in done.stdout
     listed = catena("pretrained", cwd=tmp_path, env=environment)
