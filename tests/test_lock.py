@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from catena.lock import ExperimentLock
 def hold(folder: str, ready: object) -> None:
     with ExperimentLock(Path(folder)):
         ready.set()  # type: ignore[attr-defined]
-        time.sleep(60)
+        time.sleep(600)
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def holder(tmp_path: Path):  # type: ignore[no-untyped-def]
     ready = context.Event()
     process = context.Process(target=hold, args=(str(tmp_path), ready))
     process.start()
-    assert ready.wait(30)
+    assert ready.wait(120)
     yield process
     process.kill()
     process.join()
@@ -45,6 +46,13 @@ def test_the_lock_of_a_killed_process_is_stale(holder, tmp_path: Path) -> None: 
     with ExperimentLock(tmp_path):
         assert json.loads((tmp_path / "lock.json").read_text())["pid"] == os.getpid()
     assert not list(tmp_path.iterdir())
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
 
 
 def write_lock(folder: Path, **changes: object) -> None:
@@ -84,7 +92,7 @@ def test_a_run_whose_lock_was_taken_over_stops_and_leaves_it_alone(
     def work() -> None:
         with ExperimentLock(tmp_path):
             write_lock(tmp_path, token="successor")
-            time.sleep(30)
+            time.sleep(120)
 
     with pytest.raises(LockedError, match="has taken the lock"):
         work()
@@ -104,17 +112,15 @@ def test_a_beat_that_fails_is_tried_again(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(ExperimentLock, "_renew", failing)
     with ExperimentLock(tmp_path):
         first = lock.read_holder(tmp_path / "lock.json")["heartbeat"]
-        time.sleep(0.3)
+        wait_for(lambda: lock.read_holder(tmp_path / "lock.json")["heartbeat"] > first)
         assert next(failures, None) is None
-        assert lock.read_holder(tmp_path / "lock.json")["heartbeat"] > first
 
 
 def test_a_lock_that_was_removed_is_put_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "HEARTBEAT_S", 0.02)
     with ExperimentLock(tmp_path):
         (tmp_path / "lock.json").unlink()
-        time.sleep(0.3)
-        assert lock.is_held(tmp_path)
+        wait_for(lambda: lock.is_held(tmp_path))
     assert not list(tmp_path.iterdir())
 
 
@@ -122,8 +128,7 @@ def test_the_heartbeat_is_renewed(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(lock, "HEARTBEAT_S", 0.02)
     with ExperimentLock(tmp_path):
         first = lock.read_holder(tmp_path / "lock.json")["heartbeat"]
-        time.sleep(0.2)
-        assert lock.read_holder(tmp_path / "lock.json")["heartbeat"] > first
+        wait_for(lambda: lock.read_holder(tmp_path / "lock.json")["heartbeat"] > first)
 
 
 def test_a_folder_that_cannot_be_made_is_an_output_error(tmp_path: Path) -> None:

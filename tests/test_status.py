@@ -134,7 +134,7 @@ def test_watching_ends_with_the_run(config: LocalShapeDescriptorsConfig) -> None
         watcher.start()
         time.sleep(0.3)
         assert watcher.is_alive()
-    watcher.join(10)
+    watcher.join(120)
     assert not watcher.is_alive()
     last: str = console.file.getvalue()  # type: ignore[attr-defined]
     assert "v: agglomerate" in last

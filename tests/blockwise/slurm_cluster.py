@@ -19,7 +19,7 @@ from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "srun", "scancel", "squeue", "sinfo")
 _SYSTEM_FOLDERS = "/usr/local/sbin:/usr/sbin:/sbin"
-_START_S = 20.0
+_START_S = 120.0
 _PR_SET_PDEATHSIG = 1
 
 _CONFIG = """
@@ -109,7 +109,7 @@ class SlurmCluster:
         """Cancel all jobs, stop the daemons and remove the folder."""
         if len(self._daemons) == 3:
             subprocess.run(["scancel", "--user=root"], env=os.environ | self.environment, check=False)
-            deadline = time.monotonic() + 5
+            deadline = time.monotonic() + 60
             while self.jobs() and time.monotonic() < deadline:
                 time.sleep(0.05)
         for daemon in reversed(self._daemons):

@@ -64,7 +64,7 @@ def require_smoothed(volume: Path) -> None:
 def finish(start: Callable[[], subprocess.Popen[str]], volume: Path) -> str:
     """Run to the end, check the result and return what the master printed."""
     master = start()
-    printed, _ = master.communicate(timeout=60)
+    printed, _ = master.communicate(timeout=120)
     assert master.returncode == 0, printed
     require_smoothed(volume)
     return printed

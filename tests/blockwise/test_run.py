@@ -39,11 +39,13 @@ def test_the_memory_of_a_worker_is_its_own(visit: Visit) -> None:
     assert visit().peak_memory_mb < held.nbytes / 1e6
 
 
-def test_a_rerun_does_nothing(visit: Visit, out: Path) -> None:
+def test_a_rerun_does_nothing(visit: Visit, out: Path, tmp_path: Path) -> None:
     visit()
+    for log in (tmp_path / "stage/logs").iterdir():
+        log.unlink()
     report = visit({"poisoned": list(range(18))})
     assert (report.done, report.resumed) == (18, 18)
-    assert report.seconds < 0.1
+    assert list((tmp_path / "stage/logs").iterdir()) == []  # no worker was started
     assert all(len(lines) == 1 for lines in visits(out).values())
 
 
@@ -120,8 +122,8 @@ def test_a_block_that_needs_too_much_memory_is_given_up(visit: Visit, out: Path)
 
 
 def test_a_block_that_hangs_is_given_up(visit: Visit, out: Path) -> None:
-    with pytest.raises(FailedBlocksError, match=r"block 0: worker was killed, .* longer than timeout_s=1"):
-        visit({"endless": [0]}, max_retries=0, timeout_s=1)
+    with pytest.raises(FailedBlocksError, match=r"block 0: worker was killed, .* longer than timeout_s=5"):
+        visit({"endless": [0]}, max_retries=0, timeout_s=5)
     assert set(visits(out)) == set(range(1, 18))
 
 

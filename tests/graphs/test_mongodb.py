@@ -314,7 +314,7 @@ def test_a_killed_replacement(store: MongoDBStore, point: str, committed: bool) 
     store.create("edges", EDGES)
     store.write_block("edges", 0, edges(3))
     command = [sys.executable, "-c", REPLACER, store.url]
-    killed = subprocess.run(command, env=os.environ | {"CATENA_FAULT": point}, timeout=60, check=False)
+    killed = subprocess.run(command, env=os.environ | {"CATENA_FAULT": point}, timeout=120, check=False)
     assert killed.returncode == -signal.SIGKILL
     assert store.read("edges")["u"].tolist() == ([1, 9] if committed else [0, 1, 2])
     assert len(collections(store)) == 4  # and what it left
