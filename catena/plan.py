@@ -68,8 +68,10 @@ def plan(task: Task, config: ExperimentConfig, selection: Selection) -> list[Nod
     volumes = list(config.volumes) if selection.volume is None else [selection.volume]
     for volume in volumes:
         config.volume(volume)
-    last = len(names) - 1 if selection.last is None else names.index(selection.last)
-    wanted = [name for name in task.targets if names.index(name) <= last] if selection.last is None else [names[last]]
+    wanted = list(task.targets)
+    if selection.last is not None:
+        beside = () if selection.first == selection.last else task.beside.get(selection.last, ())
+        wanted = [selection.last, *beside]
     order: list[Node] = []
     for name in wanted:
         for volume_name in volumes if task.stage(name).per_volume else [""]:

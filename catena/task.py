@@ -225,6 +225,8 @@ class Task:
     targets
         Names of the stages whose outputs a plain ``catena run`` is for; the others run only as far
         as these need them.
+    beside
+        Per stage those that go with it when it is the last one asked for: the same for other objects.
     open_graph
         Opens the graph store of a volume, for tables; with ``mode="r"`` to look at it only. None if the task has none.
     summary
@@ -247,6 +249,7 @@ class Task:
     config: type[ExperimentConfig]
     stages: tuple[Stage, ...]
     targets: tuple[str, ...]
+    beside: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     open_graph: Callable[..., Any] | None = None
     summary: Callable[[Any, str], list[tuple[str, str]]] | None = None
     template: Callable[..., str] | None = None
