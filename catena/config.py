@@ -54,7 +54,8 @@ def _explain(model: type[BaseModel], error: Mapping[str, Any]) -> str:
     path = ".".join(str(part) for part in location)
     if error["type"] == "extra_forbidden":
         owner = _model_at(model, location[:-1])
-        hint = nearest_names(str(location[-1]), owner.model_fields) if owner else ""
+        names = [field.alias or name for name, field in owner.model_fields.items()] if owner else []
+        hint = nearest_names(str(location[-1]), names) if owner else ""
         return f"unknown key '{path}' ({hint})"
     found = error.get("input")
     shown = "" if isinstance(found, Mapping) else f", found {found!r}"

@@ -7,14 +7,14 @@ from itertools import pairwise
 from typing import Any, Literal, Self
 
 from funlib.geometry import Coordinate
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from catena.blockwise.execution import ExecutionConfig, inherit
 from catena.config import Config
 from catena.errors import ConfigError
 from catena.evaluation.baseline import BaselineConfig
 from catena.evaluation.zeros import ZeroPolicy
-from catena.experiment import ExperimentConfig, Path_
+from catena.experiment import ExperimentConfig, Name, Path_
 from catena.graphs.setting import SQLITE, check_setting
 from catena.nodes.augment_config import AugmentConfig, is_anisotropic
 from catena.segmentation.config import AgglomerateConfig, FragmentsConfig
@@ -23,6 +23,46 @@ from catena.tuning.config import TuneConfig
 from local_shape_descriptors.model import ModelConfig
 
 Shape = tuple[int, int, int]
+
+
+class PseudoLabelsConfig(Config):
+    """Volumes without ground truth to train on, too, as another experiment has segmented them."""
+
+    model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
+
+    experiment: Name = Field(
+        alias="from", description="Name of the experiment, below the same `output`; its segmentations are the labels."
+    )
+    volumes: tuple[Name, ...] = Field(min_length=1, description="Which of its volumes.")
+    min_confidence: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Only voxels count whose affinities say what the segmentation says, at least so surely: the mean "
+        "of 2a - 1 over short-range affinities a within a segment, of 1 - 2a between two.",
+    )
+    share: float = Field(0.5, gt=0, lt=1, description="Of the crops that come from these volumes, together.")
+
+
+class TrainStageConfig(TrainConfig):
+    """How a network is trained, and on which labels beside ground truth. Every field changes the result."""
+
+    pseudo_labels: PseudoLabelsConfig | None = Field(
+        None, description="Semi-supervised: train on segmentations of another experiment, too. Default: not."
+    )
+
+    def plain(self, **changes: Any) -> TrainConfig:
+        """Return how the network is trained, whatever on, with `changes`."""
+        return TrainConfig.parse({**self.model_dump(exclude={"pseudo_labels"}), **changes}, "train")
+
+    def fingerprinted(self) -> dict[str, Any]:
+        """Return the fields as plain values, without those that came later and say what was done before them.
+
+        What another experiment is called is no result either: its volumes are inputs.
+        """
+        values = super().fingerprinted()
+        pseudo = values.pop("pseudo_labels")
+        return values if pseudo is None else {**values, "pseudo_labels": {**pseudo, "from": None}}
 
 
 class PredictConfig(Config):
@@ -197,7 +237,7 @@ class LocalShapeDescriptorsConfig(ExperimentConfig):
     inputs: Inputs = Inputs()
     model: ModelConfig = ModelConfig()
     augment: AugmentConfig = AugmentConfig()
-    train: TrainConfig = TrainConfig()
+    train: TrainStageConfig = TrainStageConfig()
     predict: PredictConfig = PredictConfig()
     fragments: FragmentsStageConfig = FragmentsStageConfig()
     agglomerate: AgglomerateStageConfig = AgglomerateStageConfig()

@@ -17,8 +17,9 @@ from local_shape_descriptors.evaluation import EvaluateStage
 from local_shape_descriptors.fragments import FragmentsStage
 from local_shape_descriptors.graph import open_graph
 from local_shape_descriptors.lookup_tables import LookupTablesStage
-from local_shape_descriptors.objects import ALL_OBJECTS, NEURONS, Objects
+from local_shape_descriptors.objects import ALL_OBJECTS, MITOCHONDRIA, NEURONS, Objects
 from local_shape_descriptors.preview import PreviewStage, show
+from local_shape_descriptors.pseudo_labels import PseudoLabelsStage
 from local_shape_descriptors.segmentation import SegmentationStage
 from local_shape_descriptors.super_predicter_daisy import PredictStage
 from local_shape_descriptors.template import template
@@ -82,6 +83,7 @@ TASK = Task(
     name="local_shape_descriptors",
     config=LocalShapeDescriptorsConfig,
     stages=(
+        PseudoLabelsStage(),
         TrainFirstStage(),
         TrainStage(),
         ContentStage(),
@@ -94,6 +96,7 @@ TASK = Task(
         *(each.called(step) for each in ALL_OBJECTS for step in ("segmentation", "evaluate")),
         "preview",
     ),
+    beside={stage.name: (MITOCHONDRIA.called(stage.name),) for stage in chain(NEURONS)},
     open_graph=open_graph,
     summary=summary,
     template=template,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
@@ -37,6 +37,8 @@ class TrainingVolume:
         Share of the crops. Default: the number of labelled voxels' bounding box.
     voxel_size_nm
         For data that carry none.
+    share
+        Of all crops, those of the volumes that say so (the same), together; among them by weight.
     name
         For messages.
     """
@@ -50,6 +52,7 @@ class TrainingVolume:
     voxel_size_nm: tuple[Any, Any, Any] | None = None
     name: str = "training volume"
     other_labels: Mapping[str, str] = field(default_factory=dict)
+    share: float | None = None
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,20 @@ def centre_of(roi: Roi, shape_vox: Coordinate, voxel_size: Coordinate) -> Roi:
     size = roi.shape / voxel_size
     shape = Coordinate(min(each) for each in zip(size, shape_vox, strict=True))
     return Roi(roi.begin + (size - shape) / 2 * voxel_size, shape * voxel_size)
+
+
+def shared_out(sources: Sequence[Source]) -> list[Source]:
+    """Return the sources with weights by which those with a `share` get it."""
+    own = [each for each in sources if each.volume.share is None]
+    others = [each for each in sources if each.volume.share is not None]
+    if not own or not others:
+        return list(sources)
+    share = others[0].volume.share or 0.0
+    factor = share / (1 - share) * sum(each.weight for each in own) / sum(each.weight for each in others)
+    return [
+        each if each.volume.share is None else replace(each, volume=replace(each.volume, weight=each.weight * factor))
+        for each in sources
+    ]
 
 
 def labelled_box(labels: Array, region: Roi, mask: Array | None, volume: TrainingVolume) -> Roi:

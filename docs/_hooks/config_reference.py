@@ -129,7 +129,7 @@ def _row(name: str, field: FieldInfo, known: dict[type[BaseModel], Section]) -> 
     if below is not None:
         kind = kind.replace("section", f"[section](#{known[below].anchor})")
         meaning = meaning or _first_paragraph(below)
-    cells = (f"`{name}`", kind, describe_default(field), meaning)
+    cells = (f"`{field.alias or name}`", kind, describe_default(field), meaning)
     return "| " + " | ".join(_cell(each) for each in cells) + " |"
 
 
