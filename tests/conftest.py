@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,16 @@ from mongodb_server import MongoDBServer
 from postgresql_server import PASSWORD, PostgreSQLServer, running_server
 
 from catena.graphs.url import PASSWORD_VARIABLE
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compiled() -> None:
+    """Divide among the processes of ``pytest -n 2`` what both need compiled and would compile at the same time."""
+    process = os.environ.get("PYTEST_XDIST_WORKER")
+    if process is not None:
+        import kernels  # much is imported with it, which one process imports when it needs it
+
+        kernels.call_share(process)
 
 
 @pytest.fixture(scope="session")

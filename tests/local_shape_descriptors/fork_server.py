@@ -16,30 +16,24 @@ import tempfile
 import traceback
 
 import forked
-import numpy as np
-from funlib.geometry import Coordinate
+from kernels import call_segmentation
 
-from catena.evaluation import Contingency, sweep_thresholds
 from catena.graphs import postgresql
 from catena.inference import load_network, save_network
 from catena.networks import NetworkConfig, UNetConfig, build_network
-from catena.segmentation import segment
+from local_shape_descriptors.task import TASK
 
 _TICK_S = 0.01
-_OFFSETS = [Coordinate(-1, 0, 0), Coordinate(0, -1, 0), Coordinate(0, 0, -1)]
 
 
 def load_all() -> None:
     """Call what is compiled or imported at its first use, for that to happen here rather than in every process."""
-    postgresql.FIRST_PATIENCE_S = 60.0  # a server that is killed recovers in seconds only where nothing else runs
     with tempfile.TemporaryDirectory() as folder:
         config = NetworkConfig(unet=UNetConfig(feature_maps=1, growth=1, downsampling=()), heads={"affinities": 3})
         save_network(f"{folder}/any.safetensors", build_network(config))
         load_network(f"{folder}/any.safetensors")
-    affinities = np.random.default_rng(0).integers(0, 255, (3, 8, 8, 8), dtype=np.uint8)
-    made = segment(affinities, _OFFSETS, Coordinate(8, 8, 8))
-    counts = Contingency().add(made.fragments.labels, made.fragments.labels)
-    sweep_thresholds(counts, made.fragments.ids, made.tables, made.thresholds)
+    call_segmentation()
+    assert TASK.stages  # it is there, with what it imports
 
 
 def serve(path: str) -> None:
@@ -113,4 +107,5 @@ def be(request: dict[str, object]) -> int:
 
 if __name__ == "__main__":
     load_all()
+    postgresql.FIRST_PATIENCE_S = 60.0  # a server that is killed recovers in seconds only where nothing else runs
     serve(sys.argv[1])

@@ -13,8 +13,8 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from catena.blockwise.launchers import LAUNCHERS, LocalLauncher, WorkerExit
 
 SERVER = Path(__file__).parent / "fork_server.py"
 SOCKET_VARIABLE = "CATENA_TEST_FORK_SERVER"
-_LONGEST_S = 300.0
+_LONGEST_S, _TICK_S = 300.0, 0.01
 
 
 @contextmanager
@@ -59,6 +59,18 @@ def connect(target: str, arguments: Sequence[Any], log: Path, variables: Mapping
 def run_in_child(settings: Mapping[str, Any], log: Path, **variables: str) -> int:
     """Run an experiment in a process of its own, and return how it ended: 0, 1, or minus a signal's number."""
     return _code_of("run_experiment", [settings], log, variables)
+
+
+def run_in_child_until(moment: Callable[[], bool], settings: Mapping[str, Any], log: Path) -> int:
+    """Run an experiment in a process of its own, kill it at some moment, and return how it ended."""
+    with connect("run_experiment", [settings], log, {}) as running:
+        running.settimeout(_TICK_S)
+        while not moment():
+            with suppress(TimeoutError):
+                return int(running.recv(16))
+        running.settimeout(_LONGEST_S)
+        running.shutdown(socket.SHUT_WR)
+        return int(running.recv(16))
 
 
 def run_script_in_child(path: Path, arguments: Sequence[str], log: Path) -> int:
@@ -105,7 +117,7 @@ class ForkedLauncher(LocalLauncher):
 
 
 def run_experiment(settings: Mapping[str, Any]) -> None:
-    """Be ``catena segment`` and ``catena evaluate``: all but pictures, which take long and are mere files."""
+    """Be ``catena run``, for all but pictures, which take long and are mere files."""
     from catena.plan import Selection
     from catena.run import run
     from local_shape_descriptors.config import LocalShapeDescriptorsConfig

@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import time
+import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
+import forked
 import pytest
-import torch
-import yaml
+from small_experiment import Results, Settings, results
 
-from catena.arrays import list_arrays, open_array
+from benchmarks.faults.experiment import CHECKPOINT, weights_digest
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def unbroken(em: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run that nobody killed."""
-    folder = tmp_path_factory.mktemp("unbroken")
-    subprocess.run(command(em, folder), check=True, capture_output=True)
-    return folder / "runs/e"
-
-
-def command(em: dict[str, str], folder: Path) -> list[str]:
+def experiment(em: dict[str, str], folder: Path) -> Settings:
     """Train, predict in 27 blocks and segment, with a tiny network."""
-    experiment: dict[str, Any] = {
+    return {
         "task": "local_shape_descriptors",
         "experiment": "e",
         "output": str(folder / "runs"),
@@ -46,9 +34,21 @@ def command(em: dict[str, str], folder: Path) -> list[str]:
         "fragments": {"block_shape_vox": [16, 16, 18]},
         "execution": {"train": {"checkpoint_every": 4, "threads": 1}, "default": {"workers": 2}},
     }
-    path = folder / "e.yaml"
-    path.write_text(yaml.safe_dump(experiment))
-    return [sys.executable, "-m", "catena", "run", str(path)]
+
+
+@pytest.fixture(scope="module")
+def unbroken(em: dict[str, str], fork_server: None, tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """The results of a run that nobody killed."""
+    folder = tmp_path_factory.mktemp("unbroken")
+    assert forked.run_in_child(experiment(em, folder), folder / "log") == 0, (folder / "log").read_text()
+    return compared(experiment(em, folder))
+
+
+def compared(settings: Settings) -> Results:
+    """Return digests of all that a run makes; but checkpoints hold paths and TensorBoard the time."""
+    found = results(settings)
+    same = {name: each for name, each in found.items() if not name.startswith(("checkpoints", "tensorboard"))}
+    return same | {CHECKPOINT: weights_digest(Path(settings["output"]) / "e" / CHECKPOINT)}
 
 
 def training_has_a_checkpoint(run: Path) -> bool:
@@ -62,32 +62,12 @@ def blocks_are_agglomerated(run: Path) -> bool:
 
 @pytest.mark.parametrize("moment", [training_has_a_checkpoint, blocks_are_agglomerated])
 def test_killed_run_ends_like_an_unbroken_one(
-    em: dict[str, str], unbroken: Path, tmp_path: Path, moment: Callable[[Path], bool]
+    em: dict[str, str], unbroken: Results, tmp_path: Path, moment: Callable[[Path], bool]
 ) -> None:
-    process = subprocess.Popen(command(em, tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 240
-    while not moment(tmp_path / "runs/e"):
-        assert process.poll() is None, "the run ended before the moment to kill it"
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.kill()
-    process.wait()
-    assert not (tmp_path / "runs/e/volumes/phantom/metrics.json").exists()
-    subprocess.run(command(em, tmp_path), check=True, capture_output=True)
-    same_weights(unbroken / "checkpoints/best.pt", tmp_path / "runs/e/checkpoints/best.pt")
-    volumes = "volumes/phantom/volume.zarr"
-    assert list_arrays(unbroken / volumes) == list_arrays(tmp_path / "runs/e" / volumes)
-    for name in list_arrays(unbroken / volumes):
-        ours, theirs = (open_array(each / volumes / name).read() for each in (tmp_path / "runs/e", unbroken))
-        np.testing.assert_array_equal(ours, theirs, err_msg=name)
-    for name in ("volumes/phantom/metrics.json", "losses.csv"):
-        assert (tmp_path / "runs/e" / name).read_text() == (unbroken / name).read_text()
-
-
-def same_weights(ours: Path, theirs: Path) -> None:
-    """Compare two checkpoints' networks bit by bit."""
-    a, b = (torch.load(each, weights_only=True) for each in (ours, theirs))
-    assert a["iteration"] == b["iteration"]
-    assert a["network"].keys() == b["network"].keys()
-    for name, values in a["network"].items():
-        assert torch.equal(values, b["network"][name]), name
+    settings, run, log = experiment(em, tmp_path), tmp_path / "runs/e", tmp_path / "log"
+    ended = forked.run_in_child_until(lambda: moment(run), settings, log)
+    assert ended == -signal.SIGKILL, log.read_text()
+    assert not (run / "volumes/phantom/metrics.json").exists()
+    assert forked.run_in_child(settings, log) == 0, log.read_text()
+    assert compared(settings) == unbroken
+    assert unbroken.keys() >= {"losses.csv", "volumes/phantom/metrics.json", "table nodes", CHECKPOINT}
