@@ -84,7 +84,7 @@ def _pipeline(experiment: Experiment) -> gp.Pipeline:
         + gp.MergeProvider()
         + gp.Normalize(RAW)
         + gp.Pad(RAW, None)
-        + gp.Pad(LABELS, context * VOXEL_SIZE)
+        + gp.Pad(LABELS, context * VOXEL_SIZE, mode="reflect")  # as we do: as many objects in every crop
         + gp.RandomLocation()
         + deform
         + gp.SimpleAugment()
@@ -106,9 +106,9 @@ def _source(key: gp.ArrayKey, path: str, interpolatable: bool) -> gp.ZarrSource:
     return gp.ZarrSource(f"{container}.zarr", {key: dataset}, {key: spec})
 
 
-def _request(experiment: Experiment, predicted: bool = False) -> gp.BatchRequest:
+def _request(experiment: Experiment, predicted: bool = False, seed: int | None = None) -> gp.BatchRequest:
     crops = experiment.crops
-    request = gp.BatchRequest()
+    request = gp.BatchRequest(random_seed=seed)
     request[RAW] = gp.ArraySpec(roi=Roi(crops.output_begin * VOXEL_SIZE * -1, crops.input_shape * VOXEL_SIZE))
     keys = [AFFS, AFFS_WEIGHTS, LSDS, LSDS_WEIGHTS, *([PREDICTED_AFFS, PREDICTED_LSDS] if predicted else [])]
     for key in keys:
