@@ -38,8 +38,8 @@ class PseudoLabelsConfig(Config):
         0.5,
         ge=0,
         le=1,
-        description="Only voxels count whose affinities say what the segmentation says, at least so surely: the mean "
-        "of 2a - 1 over short-range affinities a within a segment, of 1 - 2a between two.",
+        description="Only voxels count whose affinities say what training on the segmentation asks of them, at least "
+        "so surely: the mean of 2a - 1 over short-range affinities a that are to be 1, of 1 - 2a over those to be 0.",
     )
     share: float = Field(0.5, gt=0, lt=1, description="Of the crops that come from these volumes, together.")
 

@@ -16,10 +16,14 @@ from catena.arrays import Array, create_array, open_array
 from catena.config import load_yaml
 from catena.errors import ConfigError
 from catena.experiment import VolumeConfig
+from catena.nodes.augment_config import is_anisotropic
 from catena.segmentation.boundary import short_range_channels
+from catena.targets import affinities as affinities_of
+from catena.targets import erode_boundaries
 from catena.task import Given, Input, Job, Made, Output, Progress, Stage, StageReport
 from local_shape_descriptors.config import LocalShapeDescriptorsConfig, PseudoLabelsConfig
 from local_shape_descriptors.fragments import settings_of
+from local_shape_descriptors.geometry import block_slices
 from local_shape_descriptors.objects import NEURONS
 from local_shape_descriptors.super_predicter_daisy import predicted_array
 
@@ -29,6 +33,8 @@ if TYPE_CHECKING:
 Settings = LocalShapeDescriptorsConfig
 FOLDER = "pseudo_labels"
 MASK = "volumes/labels_mask"
+CONTEXT = 2
+"""Voxels on every side on which a voxel's confidence depends: its neighbour's rim."""
 
 
 @dataclass(frozen=True)
@@ -198,12 +204,14 @@ def write_mask(volume: Segmented, path: Path, min_confidence: float) -> float:
         units_per_nm=labels.units_per_nm,
         overwrite=True,
     )
+    offsets = affinities.affinity_offsets
+    only_xy = is_anisotropic(labels.voxel_size)
+    reach = Coordinate(CONTEXT * labels.voxel_size[0], 0, 0)
     sure = 0
     for roi in _slabs(labels):
-        before = Coordinate(min(labels.voxel_size[0], roi.begin[0] - labels.roi.begin[0]), 0, 0)
-        read = Roi(roi.begin - before, roi.shape + before)
-        found = confidence(affinities.read(read, outside="zero"), affinities.affinity_offsets, labels.read(read))
-        values = found[int(before[0] // labels.voxel_size[0]) :] >= min_confidence
+        read = roi.grow(reach, reach).intersect(labels.roi)
+        found = confidence(affinities.read(read, outside="zero"), offsets, labels.read(read), only_xy=only_xy)
+        values = found[block_slices(roi, read, labels.voxel_size)] >= min_confidence
         mask.write(roi, values.astype(np.uint8))
         sure += int(values.sum())
     return sure / int(np.prod(labels.shape_vox))
@@ -217,13 +225,14 @@ def _slabs(array: Array) -> Iterator[Roi]:
 
 
 def confidence(
-    affinities: NDArray[np.uint8], offsets: Sequence[Coordinate], labels: NDArray[np.uint64]
+    affinities: NDArray[np.uint8], offsets: Sequence[Coordinate], labels: NDArray[np.uint64], *, only_xy: bool = False
 ) -> NDArray[np.float32]:
-    """Return how surely affinities say what a segmentation says.
+    """Return how surely affinities say what training on a segmentation would ask of them.
 
-    An affinity a (of 1) of a voxel and its lower neighbour says so with 2a - 1 where both are in one segment, and with
-    1 - 2a where they are not. A voxel's confidence is the mean over its short-range affinities: 1 where all agree and
-    are sure, about 0 where they are undecided, negative where they contradict.
+    Where training would ask for 1 (both voxels in one segment, away from its rim, which training erodes) an affinity a
+    says so with 2a - 1, where it would ask for 0 with 1 - 2a. A voxel's confidence is the mean over its short-range
+    affinities: 1 where all agree and are sure, about 0 where they are undecided, negative where they contradict, as
+    along a membrane inside a segment that was merged in error.
 
     Parameters
     ----------
@@ -233,12 +242,14 @@ def confidence(
         Of every channel, in voxels; only the short-range ones are looked at.
     labels
         (z, y, x) segments.
+    only_xy
+        Rims are eroded in plane only, as training does with anisotropic data.
 
     Returns
     -------
     NDArray[np.float32]
-        (z, y, x) in [-1, 1]; -1 where there is no segment. In the lowest section, row and column neighbours outside
-        the array are left out.
+        (z, y, x) in [-1, 1]; -1 where there is no segment. Affinities to voxels outside the array are left out. A value
+        depends on the labels at most `CONTEXT` voxels away.
 
     Raises
     ------
@@ -247,24 +258,21 @@ def confidence(
 
     Examples
     --------
-    Two segments side by side, and affinities that agree:
+    Three voxels of one segment and two of another, whose rims are a voxel wide; affinities that agree:
 
-    >>> labels = np.array([[[1, 1, 2]]], np.uint64)
-    >>> affinities = np.array([[[[0, 0, 0]]], [[[0, 0, 0]]], [[[0, 255, 0]]]], np.uint8)
+    >>> labels = np.array([[[1, 1, 1, 2, 2]]], np.uint64)
+    >>> affinities = np.array([[[[0] * 5]], [[[0] * 5]], [[[0, 255, 0, 0, 0]]]], np.uint8)
     >>> offsets = [Coordinate(-1, 0, 0), Coordinate(0, -1, 0), Coordinate(0, 0, -1)]
     >>> confidence(affinities, offsets, labels).tolist()
-    [[[0.0, 1.0, 1.0]]]
+    [[[0.0, 1.0, 1.0, 1.0, 1.0]]]
     """
     short = short_range_channels(offsets, affinities.shape[0])
-    channels = ((1, short.y), (2, short.x)) if short.z is None else ((0, short.z), (1, short.y), (2, short.x))
+    eroded = erode_boundaries(labels, only_xy=only_xy or short.z is None)
+    wanted, known = affinities_of(eroded, [offsets[channel] for channel in short.all])
     total = np.zeros(labels.shape, np.float32)
-    count = np.zeros(labels.shape, np.float32)
-    for axis, channel in channels:
-        upper = tuple(slice(1, None) if each == axis else slice(None) for each in range(3))
-        lower = tuple(slice(None, -1) if each == axis else slice(None) for each in range(3))
-        joined = affinities[channel][upper].astype(np.float32) * np.float32(2 / 255) - 1
-        total[upper] += np.where(labels[upper] == labels[lower], joined, -joined)
-        count[upper] += 1
-    total /= np.maximum(count, 1)
+    for channel, want, where in zip(short.all, wanted, known, strict=True):
+        sign = np.where(want, np.float32(1), np.float32(-1)) * where
+        total += (affinities[channel] * np.float32(2 / 255) - np.float32(1)) * sign
+    total /= np.maximum(known.sum(axis=0, dtype=np.float32), 1)
     total[labels == 0] = -1
     return total

@@ -74,15 +74,14 @@ def test_a_student_trains_where_the_teacher_is_sure(student: dict[str, Any], tmp
 
 
 def test_confidence_of_agreement_doubt_and_contradiction() -> None:
-    labels = np.array([[[5, 5, 6, 6, 0]]], np.uint64)
-    along_x = np.array([0, 255, 0, 102, 255], np.uint8)
-    affinities = np.zeros((4, 1, 1, 5), np.uint8)
-    affinities[2, 0, 0] = along_x
+    labels = np.array([[[5, 5, 5, 6, 6, 6, 6, 0]]], np.uint64)
+    affinities = np.zeros((4, 1, 1, 8), np.uint8)
+    affinities[2, 0, 0] = [0, 255, 0, 0, 0, 153, 0, 255]
     affinities[3] = 255  # long range: not looked at
     found = confidence(affinities, OFFSETS, labels)
-    np.testing.assert_allclose(found.ravel(), [0, 1, 1, -0.2, -1], atol=1e-6)
-    apart = confidence(affinities, OFFSETS, np.array([[[5, 6, 7, 8, 9]]], np.uint64))
-    np.testing.assert_allclose(apart.ravel(), [0, -1, 1, 0.2, -1], atol=1e-6)
+    np.testing.assert_allclose(found.ravel(), [0, 1, 1, 1, 1, 0.2, 1, -1], atol=1e-6)
+    merged = confidence(affinities, OFFSETS, np.full((1, 1, 8), 7, np.uint64))
+    np.testing.assert_allclose(merged.ravel(), [0, 1, -1, -1, -1, 0.2, -1, 1], atol=1e-6)
 
 
 def test_volumes_get_their_share_of_the_crops(em: dict[str, str]) -> None:
