@@ -52,7 +52,7 @@ class TuneConfig(Config):
         description="Voxels (of the smallest edge) around the validation region that are segmented with it: what meets "
         "only there is one object all the same, and the more of the volume is seen the truer the scores are.",
     )
-    threshold: tuple[Unit, Unit] = Field((0.2, 0.8), description="As fragments.threshold.")
+    threshold: tuple[Unit, Unit] = Field((0.1, 0.8), description="As fragments.threshold.")
     grow: tuple[Voxels, Voxels] = Field((0, 16), description="As fragments.grow.")
     distance_cap: tuple[Voxels, Voxels] = Field((4, 32), description="basins: as fragments.distance_cap.")
     seed_window: tuple[Voxels, Voxels] = Field((3, 24), description="seeded: as fragments.seed_window.")

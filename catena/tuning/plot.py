@@ -64,7 +64,7 @@ def _draw_history(axes: Any, tried: Sequence[Trial], configured: Trial) -> None:
             )
     best = np.minimum.accumulate([trial.value for trial in tried])
     axes.plot([trial.number for trial in tried], best, color=INK, linewidth=1, label="best so far")
-    axes.axhline(configured.value, color=FAINT, linewidth=0.8, linestyle="--", label="configured")
+    axes.axhline(configured.value, color=FAINT, linewidth=0.8, linestyle="--", label="configured fragments")
     _name(axes, "trial")
 
 
