@@ -9,7 +9,7 @@ import pytest
 from funlib.geometry import Coordinate
 
 from benchmarks import __main__ as command
-from benchmarks.blockwise import PARTS
+from benchmarks.blockwise import PARTS, experiment
 from benchmarks.blockwise.accuracy import best_of, difference
 from benchmarks.blockwise.experiment import segment_blockwise, timed, write_affinities
 from benchmarks.blockwise.graph_work import main as graph_work
@@ -88,7 +88,8 @@ def test_two_watersheds_agree_where_they_give_the_same_seed() -> None:
 
 
 @pytest.mark.slow
-def test_a_run_in_blocks_is_timed_and_equals_the_whole_volume(tmp_path: Path) -> None:
+def test_a_run_in_blocks_is_timed_and_equals_the_whole_volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(experiment, "WORKERS", 1)
     volume = synthesise(Coordinate(24, 40, 40), VOXEL, seed=3)
     values = derived(volume.raw, volume.labels, VOXEL)
     shape = Coordinate(values.shape[1:])

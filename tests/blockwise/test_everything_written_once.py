@@ -69,7 +69,7 @@ def parts(mask: Mask) -> list[Roi]:
     return [Roi(array.offset + Coordinate(each.tolist()) * array.voxel_size, array.voxel_size) for each in places]
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 @given(volumes())
 def test_every_voxel_once(volume: tuple[BlockGrid, list[Mask]]) -> None:
     grid, masks = volume

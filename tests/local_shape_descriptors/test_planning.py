@@ -10,6 +10,7 @@ import pytest
 import zarr
 from funlib.geometry import Coordinate
 
+from catena.blockwise.launchers import LAUNCHERS, LocalLauncher
 from catena.config import apply_overrides
 from catena.inference import save_network
 from catena.networks import build_network
@@ -29,7 +30,9 @@ def estimate(settings: dict[str, Any], *overrides: str, **options: Any) -> RunEs
     return estimate_run(TASK, config, **options)
 
 
-def test_an_estimate_comes_true(settings: dict[str, Any]) -> None:
+def test_an_estimate_comes_true(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(LAUNCHERS, "local", LocalLauncher)  # a forked worker shares much of its memory
+    settings["execution"] = {"default": {"workers": 1}}
     settings["volumes"]["phantom"] |= {"rois": [{"x": [0, 36]}, {"y": [32, 48]}], "regions": {}}
     settings["segmentation"] = {"threshold": 0.5}
     config = LocalShapeDescriptorsConfig.parse(settings)
