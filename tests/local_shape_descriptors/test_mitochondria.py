@@ -12,7 +12,7 @@ from funlib.geometry import Coordinate, Roi
 
 from catena.arrays import create_array, list_arrays, open_array
 from catena.errors import ConfigError, StageError
-from catena.plan import Selection
+from catena.plan import Selection, plan
 from catena.run import run
 from catena.targets import affinities
 from local_shape_descriptors.agglomeration import require_memory
@@ -123,6 +123,17 @@ def test_both_are_segmented_and_scored(settings: dict[str, Any]) -> None:
         "preview",
     ]
     assert all(outcome.action != "made" for outcome in run(TASK, config, Selection()))
+
+
+def test_what_is_asked_for_neurons_is_done_for_mitochondria_too(settings: dict[str, Any]) -> None:
+    config = LocalShapeDescriptorsConfig.parse(settings)
+
+    def planned(**selection: str) -> list[str]:
+        return [node.stage for node in plan(TASK, config, Selection(**selection))]
+
+    assert {"segmentation", "mitochondria_segmentation"} <= set(planned(last="segmentation"))
+    assert planned(last="mitochondria_fragments") == ["mitochondria_fragments"]
+    assert planned(first="fragments", last="fragments") == ["fragments"]
 
 
 def test_settings_of_mitochondria_leave_neurons_alone(settings: dict[str, Any]) -> None:
