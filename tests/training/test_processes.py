@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from test_loop import checkpoint, children_of, losses
@@ -124,3 +126,29 @@ def test_a_lost_process_ends_one_that_would_wait_for_ever(monkeypatch, exitcode,
     threading.Timer(0.5, done.set).start()
     processes_module.watch([follower], done, grace_s=0.01)
     assert ends == ended
+
+
+def test_crops_of_neurons_can_be_sent_to_other_processes(tmp_path):
+    from funlib.geometry import Coordinate, Roi
+
+    from catena.arrays import create_array
+    from local_shape_descriptors.model import ModelConfig
+    from local_shape_descriptors.trainer import open_crops
+    from local_shape_descriptors.training_volumes import TrainingVolume
+
+    voxel_size, shape = Coordinate(8, 8, 8), Coordinate(24, 24, 24)
+    values = np.ones(shape, np.uint8) + (np.arange(24) > 11).astype(np.uint8)
+    for name, each in (("raw", values * 100), ("labels", values)):
+        array = create_array(
+            tmp_path / "em.zarr" / name,
+            roi=Roi((0, 0, 0), shape * voxel_size),
+            voxel_size=voxel_size,
+            dtype="uint8",
+            chunk_shape_vox=shape,
+        )
+        array.write(array.roi, each)
+    volume = TrainingVolume(str(tmp_path / "em.zarr/raw"), str(tmp_path / "em.zarr/labels"))
+    crops = open_crops([volume], ModelConfig(), TrainConfig())
+    sent = pickle.loads(pickle.dumps(crops))
+    assert sent.request(5) == crops.request(5)
+    assert sent.network == crops.network
