@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -212,3 +213,16 @@ def test_later_settings_at_their_defaults_leave_a_trained_network_trained():
     assert "ema_decay" not in TrainConfig().fingerprinted()
     assert TrainConfig(ema_decay=0.9).fingerprinted()["ema_decay"] == 0.9
     assert TrainConfig().fingerprinted()["learning_rate"] == 0.5e-4
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore")  # of the compiler's own
+def test_a_compiled_network_is_trained_alike_up_to_rounding(tmp_path):
+    config = TrainConfig(**{**SHORT, "iterations": 2})
+    for name, compiled in (("compiled", True), ("plain", False)):
+        given = execution().model_copy(update={"compile": compiled})
+        train(NETWORK, ToyCrops(), tmp_path / name, config, seed=3, execution=given)
+    one, two = (checkpoint(tmp_path / name, 2)["network"] for name in ("compiled", "plain"))
+    assert one.keys() == two.keys()
+    assert all(torch.allclose(each, two[name], atol=1e-4) for name, each in one.items())
