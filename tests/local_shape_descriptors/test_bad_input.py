@@ -239,7 +239,7 @@ def test_checkpoint_of_another_neighbourhood(training: dict[str, Any]) -> None:
     run_all(training, last="train")
     checkpoint = Path(training["output"]) / "e/checkpoints/best.pt"
     settings = {**training, "experiment": "f", "inputs": {"checkpoint": str(checkpoint)}}
-    settings["model"] = {**training["model"], "neighbourhood": [[-1, 0, 0], [0, -1, 0], [0, 0, -2]]}
+    settings["model"] = {**training["model"], "neighbourhood": [[0, 0, -1], [-1, 0, 0], [0, -1, 0]]}
     with pytest.raises(ConfigError, match=r"trained with .* as the neighbourhood of affinities"):
         run_all(settings)
 
