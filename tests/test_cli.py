@@ -214,6 +214,6 @@ def test_the_built_wheel_runs_outside_the_clone(tmp_path: Path) -> None:
     done = catena_in_a_process("init", "local_shape_descriptors", "--raw", raw, cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr
     assert "task: local_shape_descriptors" in done.stdout
-    listed = catena("pretrained", cwd=tmp_path, env=environment)
+    listed = catena_in_a_process("pretrained", cwd=tmp_path, env=environment)
     assert listed.returncode == 0, listed.stderr
     assert all(each.stem in listed.stdout for each in ROOT.glob("local_shape_descriptors/weights/*.json"))

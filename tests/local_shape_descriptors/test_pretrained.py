@@ -171,3 +171,12 @@ def test_networks_are_listed(shelf: Path, capsys: pytest.CaptureFixture[str]) ->
     print_card("tiny")
     card = yaml.safe_load(capsys.readouterr().out)
     assert card == json.loads((shelf / "tiny.json").read_text())
+
+
+@pytest.mark.parametrize("name", ["fib25"])
+def test_what_is_shipped_can_be_loaded_and_says_what_it_is(name: str) -> None:
+    card = pretrained.cards()[name]
+    assert card.weights.stat().st_size <= pretrained.LARGEST_BYTES
+    assert dict(load_network(card.weights).config.heads) == card.model.channels
+    assert card.figures["test VOI sum"] < 2.6
+    assert card.figures["test adapted Rand error"] < 0.40
