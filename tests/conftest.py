@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,10 @@ from mongodb_server import MongoDBServer
 from postgresql_server import PASSWORD, PostgreSQLServer, running_server
 
 from catena.graphs.url import PASSWORD_VARIABLE
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # as a shell has it for what it starts in the background: runs, here and below, would not hear Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
