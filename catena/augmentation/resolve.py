@@ -54,9 +54,30 @@ def _find(name: str) -> Any:
             where = ".".join(name.split(".")[: depth - 1])
             raise ConfigError(f"augment.extra: {where} has no '{part}' ({nearest_names(part, _members(found))})")
         found = getattr(found, part)
+        if isinstance(found, ModuleType):
+            _check_own(found, package, name)
     if not (inspect.isclass(found) or inspect.isroutine(found)):
         raise ConfigError(f"augment.extra: {name} is neither a class nor a function but {type(found).__name__}")
+    if _origin(found) in sys.stdlib_module_names:
+        raise ConfigError(f"augment.extra: {name} is a part of Python ({_origin(found)}), no augmentation")
     return found
+
+
+def _check_own(module: ModuleType, package: str, name: str) -> None:
+    """Refuse modules that a package has merely imported: through them a name would reach all of Python."""
+    if module.__name__.partition(".")[0] != package:
+        raise ConfigError(
+            f"augment.extra: {name} leads out of {package} into the module {module.__name__}, which {package} imports; "
+            "name what the package itself holds"
+        )
+
+
+def _origin(found: Any) -> str:
+    """Return the package that defines a class or function."""
+    module = getattr(found, "__module__", None)
+    if module is None:  # methods of compiled classes do not say; those classes do
+        module = getattr(found, "__objclass__", type(getattr(found, "__self__", None))).__module__
+    return str(module).partition(".")[0]
 
 
 def _imported(module: str, name: str) -> ModuleType:

@@ -63,6 +63,10 @@ def test_a_function_is_called_with_the_image_and_its_arguments():
         ("kornia.augmentatoin.RandomGamma", r"kornia has no 'augmentatoin' \(did you mean 'augmentation'"),
         ("korniaa.RandomGamma", r"no installed package 'korniaa'"),
         ({"os.system": {"command": "true"}}, r"os\.system is a part of Python"),
+        ({"numpy.f2py.subprocess.Popen": {"args": "true"}}, r"leads out of numpy into the module subprocess"),
+        ("torch.os.system", r"leads out of torch into the module os"),
+        ("torch.hub.urlopen", r"torch\.hub\.urlopen is a part of Python \(urllib\)"),
+        ("torch.hub.Path.home", r"is a part of Python \(pathlib\)"),
         ("kornia.augmentation", r"neither a class nor a function but module"),
         (
             {"kornia.augmentation.RandomGamma": {"gamma": [2.0, 1.0]}},
@@ -95,3 +99,8 @@ def test_a_module_that_merely_lies_about_is_not_imported(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match=r"loose_module\.py, which is no installed package"):
         resolve(parsed("loose_module.augment"))
     assert "loose_module" not in sys.modules
+
+
+@pytest.mark.parametrize("name", ["numpy.clip", "torch.sigmoid", "torch.Tensor.abs", "numpy.fft.fft"])
+def test_compiled_functions_are_of_their_package(name):
+    assert callable(resolve(parsed(name)))
