@@ -60,7 +60,8 @@ class CopyPasteAugment(gp.BatchFilter):
             shared = shared.intersect(batch[key].spec.roi)
         rng = np.random.default_rng([request.random_seed, _STREAM])
         views = {key: array.data[_inside(array, shared)] for key, array in batch.arrays.items() if key in keys}
-        pastes = draw_pastes(rng, views[self.labels], self.config, self.mirror_axes)
+        taken = np.unique(batch[self.labels].data)  # ids beyond the shared box as well: one id is one object
+        pastes = draw_pastes(rng, views[self.labels], self.config, self.mirror_axes, taken)
         for key in keys if pastes else []:
             data = batch[key].data.copy()
             view = data[_inside(batch[key], shared)]
@@ -103,12 +104,16 @@ class Paste:
 
 
 def draw_pastes(
-    rng: np.random.Generator, labels: NDArray[Any], config: CopyPasteConfig, mirror_axes: tuple[int, ...]
+    rng: np.random.Generator,
+    labels: NDArray[Any],
+    config: CopyPasteConfig,
+    mirror_axes: tuple[int, ...],
+    taken: NDArray[Any],
 ) -> list[Paste]:
     """Choose objects of `labels` ``(z, y, x)``, and for each where its copy goes.
 
     Of several places tried, the first in which a quarter of the object or more lies in the crop is
-    taken; what lies outside is left out.
+    chosen; what lies outside is left out. Copies get ids that are not in `taken`, all ids there are.
     """
     if rng.random() >= config.probability:
         return []
@@ -118,7 +123,7 @@ def draw_pastes(
     axes = mirror_axes if config.mirror else ()
     return [
         _draw_paste(rng, labels == each, new_id, axes)
-        for each, new_id in zip(chosen, unused_ids(ids, len(chosen)), strict=True)
+        for each, new_id in zip(chosen, unused_ids(taken, len(chosen)), strict=True)
     ]
 
 

@@ -21,7 +21,7 @@ def scene():
 
 def pasted(seed, config=ALWAYS):
     raw, labels = scene()
-    pastes = draw_pastes(np.random.default_rng(seed), labels, config, (0, 1, 2))
+    pastes = draw_pastes(np.random.default_rng(seed), labels, config, (0, 1, 2), np.unique(labels))
     return paste(raw, pastes, with_rim=True), paste_labels(labels, pastes), pastes
 
 
@@ -60,7 +60,7 @@ def test_copies_may_be_mirrored():
 def test_objects_too_small_or_too_large_stay_alone():
     _, labels = scene()
     for config in (CopyPasteConfig(probability=1), CopyPasteConfig(probability=1, min_voxels=1, max_fraction=0.01)):
-        assert draw_pastes(np.random.default_rng(0), labels, config, (0, 1, 2)) == []
+        assert draw_pastes(np.random.default_rng(0), labels, config, (0, 1, 2), np.unique(labels)) == []
 
 
 def test_new_ids_are_free_and_fit_into_small_types():
@@ -81,6 +81,16 @@ def test_node_pastes_into_arrays_of_different_boxes_alike(pipelines):
     moved = one[RAW].data[:, 1:13, 1:13][copied]
     assert np.isin(moved, raw[labels != 0]).all()
     np.testing.assert_array_equal(scene()[0], raw)
+
+
+def test_ids_of_labels_around_the_shared_box_are_taken(pipelines):
+    raw, labels = scene()
+    labels[:, 0, :] = 1  # seen in the larger box of the labels only
+    boxes = {RAW: ((0, 1, 1), (4, 12, 12)), LABELS: ((0, 0, 0), SHAPE)}
+    node = CopyPasteAugment(RAW, LABELS, ALWAYS)
+    after = pipelines.request({RAW: raw, LABELS: labels}, [node], boxes, seed=2)[LABELS].data
+    np.testing.assert_array_equal(after == 1, labels == 1)
+    assert (after == 2).any()
 
 
 def test_node_without_labels_in_the_request_does_nothing(pipelines):
