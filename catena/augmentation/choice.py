@@ -51,12 +51,19 @@ def _known(augmentation: Any) -> Adapter | None:
     return None
 
 
+_INTENSITIES_OF_MISC = {"GaussianBlur", "GaussianNoise", "Normalize", "ToDtype", "ConvertImageDtype"}
+"""What changes images only, in the module in which torchvision keeps transforms of several kinds."""
+
+
 def _torchvision(augmentation: Any, modules: list[str]) -> Adapter:
     if not any(each.startswith("torchvision.transforms.v2") for each in modules):
         raise ImageCallable(augmentation).refusal(
             "moves image and labels apart, as all of torchvision's first transforms do: use torchvision.transforms.v2"
         )
-    return TorchvisionTransform(augmentation, "intensity" if modules[0].endswith("_color") else "geometric")
+    changes_values = modules[0].endswith("_color") or (
+        modules[0].endswith("_misc") and type(augmentation).__name__ in _INTENSITIES_OF_MISC
+    )
+    return TorchvisionTransform(augmentation, "intensity" if changes_values else "geometric")
 
 
 def _monai(augmentation: Any, modules: list[str]) -> Adapter:

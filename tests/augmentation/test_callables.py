@@ -105,8 +105,8 @@ def torchvision(monkeypatch):
     monkeypatch.setitem(sys.modules, "torchvision.tv_tensors", tensors)
 
 
-def of_module(module, **members):
-    return type("Transform", (), {"__module__": module, **members})()
+def of_module(module, name="Transform", **members):
+    return type(name, (), {"__module__": module, **members})()
 
 
 def flip_brightened(self, arrays):
@@ -121,6 +121,20 @@ def test_torchvision_treats_sections_alike_and_knows_masks_from_images(torchvisi
     torch.testing.assert_close(after["labels"], scene(2)["labels"].flip(-1))
     torch.testing.assert_close(after["image"], (scene(2)["image"].flip(-1) + 0.5).clamp(-1, 1))
     assert type(after["image"]) is torch.Tensor
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "kind"),
+    [
+        ("_misc", "GaussianBlur", "intensity"),
+        ("_misc", "GaussianNoise", "intensity"),
+        ("_misc", "Lambda", "geometric"),
+        ("_color", "ColorJitter", "intensity"),
+    ],
+)
+def test_torchvision_blur_and_noise_change_intensities_only(module, name, kind):
+    transform = of_module(f"torchvision.transforms.v2.{module}", name, __call__=lambda self, arrays: arrays)
+    assert BatchAugmentation(transform).kind == kind
 
 
 def test_monai_dictionary_transforms_are_seeded_by_their_own_method():
