@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import gunpowder as gp
 import numpy as np
 import pytest
@@ -183,6 +186,18 @@ def built(config):
 
 ISOTROPIC = Coordinate(8, 8, 8)
 USUAL = ["DeformAugment", "SimpleAugment", "DefectAugment", "IntensityAugment", "NoiseAugment"]
+
+
+def test_the_documentation_names_parts_in_the_order_of_the_nodes():
+    table = (Path(__file__).parents[2] / "docs" / "augmentation.md").read_text().partition("## Built in")[2]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `augment.")]
+    named = [name for row in rows for name in re.findall(r"`augment\.(\w+)`", row)]
+    assert named.index("deform") < named.index("mirror") < named.index("copy_paste")
+    given = {"copy_paste": {}, "motion_blur": {}, "stripes": {}, "cut_blur": {}, "cut_noise": {}}
+    order = [name for name in built(AugmentConfig.parse(given).resolved(ISOTROPIC)) if name != "SimpleAugment"]
+    nodes = {f"{name.title().replace('_', '')}Augment": name for name in named}
+    nodes["DefectAugment"] = "defects"
+    assert [nodes[name] for name in order] == [name for name in named if name not in ("mirror", "transpose")]
 
 
 def test_what_is_new_is_off_unless_it_is_given():
