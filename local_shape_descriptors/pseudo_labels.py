@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from catena.arrays import Array, create_array, open_array
 from catena.config import load_yaml
-from catena.errors import ConfigError
+from catena.errors import ArrayNotFoundError, ConfigError
 from catena.experiment import VolumeConfig
 from catena.nodes.augment_config import is_anisotropic
-from catena.segmentation.boundary import short_range_channels
+from catena.segmentation.boundary import quantise, short_range_channels
 from catena.targets import affinities as affinities_of
 from catena.targets import erode_boundaries
 from catena.task import Given, Input, Job, Made, Output, Progress, Stage, StageReport
@@ -161,18 +161,19 @@ def _other(config: Settings, folder: Path) -> Settings:
 
 def _segmented(folder: Path, name: str, settings: VolumeConfig) -> Segmented:
     container = folder / "volumes" / name / "volume.zarr"
-    segmentation = container / f"volumes/{NEURONS.segmentation_array}"
-    given = settings.inputs.affinities
-    affinities = Path(given or container / predicted_array(NEURONS.head))
+    segmentation = str(container / f"volumes/{NEURONS.segmentation_array}")
+    affinities = settings.inputs.affinities or str(container / predicted_array(NEURONS.head))
     for path in (segmentation, affinities):
-        if not path.exists():
+        try:
+            open_array(path, voxel_size_nm=settings.voxel_size_nm)
+        except ArrayNotFoundError as error:
             raise ConfigError(
                 f"train.pseudo_labels: experiment {folder.name} has no pseudo-labels of volume {name}: there is no "
                 f"{path}; run: catena segment {folder / 'config.yaml'} --volume {name}"
-            )
+            ) from error
     if settings.raw is None:
         raise ConfigError(f"train.pseudo_labels: volume {name} of experiment {folder.name} has no raw to train on")
-    return Segmented(name, settings.raw, str(segmentation), str(affinities), settings.voxel_size_nm)
+    return Segmented(name, settings.raw, segmentation, affinities, settings.voxel_size_nm)
 
 
 def _require_unseen(config: Settings, name: str, other: VolumeConfig) -> None:
@@ -210,7 +211,8 @@ def write_mask(volume: Segmented, path: Path, min_confidence: float) -> float:
     sure = 0
     for roi in _slabs(labels):
         read = roi.grow(reach, reach).intersect(labels.roi)
-        found = confidence(affinities.read(read, outside="zero"), offsets, labels.read(read), only_xy=only_xy)
+        stored = quantise(affinities.read(read, outside="zero"))  # those given may be floats
+        found = confidence(stored, offsets, labels.read(read), only_xy=only_xy)
         values = found[block_slices(roi, read, labels.voxel_size)] >= min_confidence
         mask.write(roi, values.astype(np.uint8))
         sure += int(values.sum())

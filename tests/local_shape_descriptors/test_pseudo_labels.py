@@ -6,17 +6,19 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
-from funlib.geometry import Coordinate
+from funlib.geometry import Coordinate, Roi
 
-from catena.arrays import open_array
+from catena.arrays import create_array, open_array
+from catena.config import to_yaml
 from catena.errors import ConfigError
 from catena.ledger import Ledger
 from catena.plan import Selection, plan
 from catena.run import run, why_not_current
 from local_shape_descriptors.config import LocalShapeDescriptorsConfig, TrainStageConfig
-from local_shape_descriptors.pseudo_labels import confidence, segmented_elsewhere
+from local_shape_descriptors.pseudo_labels import confidence, segmented_elsewhere, write_mask
 from local_shape_descriptors.task import TASK
 from local_shape_descriptors.training_volumes import TrainingVolume, open_source, shared_out
 
@@ -82,6 +84,34 @@ def test_confidence_of_agreement_doubt_and_contradiction() -> None:
     np.testing.assert_allclose(found.ravel(), [0, 1, 1, 1, 1, 0.2, 1, -1], atol=1e-6)
     merged = confidence(affinities, OFFSETS, np.full((1, 1, 8), 7, np.uint64))
     np.testing.assert_allclose(merged.ravel(), [0, 1, -1, -1, -1, 0.2, -1, 1], atol=1e-6)
+
+
+def test_affinities_that_were_given_may_be_floats_in_hdf5(settings: dict[str, Any], tmp_path: Path) -> None:
+    given = {"affinities": str(tmp_path / "given.h5/affinities")}
+    volume = {"raw": str(tmp_path / "new.zarr/raw"), "voxel_size_nm": [8, 8, 8], "inputs": given}
+    teacher = tmp_path / "runs/teacher"
+    teacher.mkdir(parents=True)
+    parsed = LocalShapeDescriptorsConfig.parse({**settings, "inputs": {}, "volumes": {"new": volume}})
+    (teacher / "config.yaml").write_text(to_yaml(parsed))
+    labels = create_array(
+        teacher / "volumes/new/volume.zarr/volumes/segmentation",
+        roi=Roi((0, 0, 0), (8, 8, 64)),
+        voxel_size=Coordinate(8, 8, 8),
+        dtype="uint64",
+        chunk_shape_vox=Coordinate(1, 1, 8),
+    )
+    labels.write(labels.roi, np.array([[[5, 5, 5, 6, 6, 6, 6, 0]]], np.uint64))
+    settings["train"] = {"pseudo_labels": {"from": "teacher", "volumes": ["new"]}}
+    student = LocalShapeDescriptorsConfig.parse(settings)
+    with pytest.raises(ConfigError, match=r"there is no .*given\.h5/affinities; run"):
+        segmented_elsewhere(student)
+    with h5py.File(tmp_path / "given.h5", "w") as file:
+        affinities = np.zeros((4, 1, 1, 8), np.float32)
+        affinities[2, 0, 0] = [0, 1, 0, 0, 0, 0.6, 0, 1]
+        file.create_dataset("affinities", data=affinities).attrs["offsets"] = [list(each) for each in OFFSETS]
+    (found,) = segmented_elsewhere(student)
+    assert write_mask(found, tmp_path / "mask.zarr/mask", 0.6) == 5 / 8
+    assert open_array(tmp_path / "mask.zarr/mask").read().ravel().tolist() == [0, 1, 1, 1, 1, 0, 1, 0]
 
 
 def test_volumes_get_their_share_of_the_crops(em: dict[str, str]) -> None:
