@@ -11,7 +11,6 @@ import numpy as np
 from funlib.geometry import Coordinate
 from numpy.typing import NDArray
 
-from catena.arrays import open_array
 from catena.blockwise.masks import kept_voxels
 from catena.config import to_yaml
 from catena.errors import ConfigError, StageError
@@ -194,7 +193,7 @@ class Region:
             "labels": fingerprint_array(self.truth.labels),
             "labels_mask": None if self.truth.mask is None else fingerprint_array(self.truth.mask),
             "region": repr(roi),
-            "mask": None if settings.mask is None else fingerprint_array(open_array(settings.mask)),
+            "mask": None if settings.mask is None else fingerprint_array(settings.open("mask")),
             "skip_empty": settings.skip_empty,
             **mask_settings(config, volume),
         }

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import csv
 import sys
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import zarr
 
 from catena.config import load_yaml
 from catena.errors import ConfigError, DataError, StageError
@@ -67,6 +70,14 @@ def test_a_study_is_known_by_what_its_trials_depend_on(tuned: dict[str, Any]) ->
     ]
     tuned["volumes"]["phantom"]["regions"]["validation"] = {"z": [17, 32]}
     assert len({same, *changed, study()}) == 7
+
+
+def test_a_mask_whose_voxel_size_the_configuration_gives(tuned: dict[str, Any], tmp_path: Path) -> None:
+    zarr.save_array(str(tmp_path / "mask.zarr/mask"), np.ones((3, 3, 4), np.uint8))
+    tuned["volumes"]["phantom"] |= {"mask": str(tmp_path / "mask.zarr/mask"), "mask_voxel_size_nm": [128, 128, 128]}
+    region = tuning.Region(LocalShapeDescriptorsConfig.parse(tuned), "phantom")
+    assert region.mask is not None
+    assert region.identity["mask"] is not None
 
 
 def test_no_validation_region(tuned: dict[str, Any]) -> None:
