@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from catena.graphs.sql_session import SQLSession
+from catena.sqlite import strict_option
 
-_STRICT = " STRICT" if sqlite3.sqlite_version_info >= (3, 37) else ""
 _MOST_VALUES = 999
 """What every SQLite takes in one statement."""
 
@@ -113,7 +113,8 @@ class SQLiteSession(SQLSession):
     def table_options(self, key: Sequence[str]) -> str:
         """Return what follows the definition of a table with the primary key `key`."""
         # a single integer key is SQLite's own row id, which is already clustered
-        return f" WITHOUT ROWID{_STRICT and ',' + _STRICT}" if len(key) > 1 else _STRICT
+        strict = strict_option()
+        return f" WITHOUT ROWID{strict and ',' + strict}" if len(key) > 1 else strict
 
     def listed(self, blocks: Iterable[int]) -> str:
         """Return the value of :attr:`wanted`."""

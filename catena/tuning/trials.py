@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from catena.errors import OutputError
+from catena.sqlite import strict_option
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS trials (
     study TEXT NOT NULL, number INTEGER NOT NULL, drawn TEXT NOT NULL, settings TEXT NOT NULL, results TEXT NOT NULL,
-    seconds REAL NOT NULL, PRIMARY KEY (study, number)) STRICT;
-"""
+    seconds REAL NOT NULL, PRIMARY KEY (study, number))"""
 
 Results = Mapping[str, Mapping[str, float]]
 
@@ -80,7 +80,7 @@ class TrialStore:
     def __init__(self, path: Path) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._run(_SCHEMA)
+        self._run(_SCHEMA + strict_option())
 
     def read(self, study: str) -> list[Trial]:
         """Return the finished trials of a study in their order."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -74,3 +76,16 @@ def test_the_same_settings_are_scored_once(tmp_path: Path) -> None:
     trials = run(tmp_path / "a.sqlite", score, TuneConfig(trials=4, methods=("basins",), **fixed))
     assert len(score.scored) == 1  # they are the configured ones
     assert {trial.value for trial in trials} == {trials[0].value}
+
+
+def test_an_sqlite_that_knows_no_strict_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def made(name: str) -> str:
+        TrialStore(tmp_path / name)
+        with closing(sqlite3.connect(tmp_path / name)) as connection:
+            ((statement,),) = connection.execute("SELECT sql FROM sqlite_master WHERE name = 'trials'").fetchall()
+        return str(statement)
+
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 37, 0))
+    assert made("strict.sqlite").endswith(") STRICT")
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 36, 0))
+    assert made("old.sqlite").endswith("number))")
