@@ -15,7 +15,7 @@ def save_failed_batch(folder: Path, batches: Sequence[Batch], *, iteration: int,
     """Write all crops of a step to ``not_finite_<iteration>.npz``.
 
     Its arrays are ``raw`` ``(b, c, z, y, x)`` and, per head, ``targets/HEAD`` and ``weights/HEAD``, all float32, as
-    the network got them, and ``iteration`` (counted from 1), ``seed`` and ``process``.
+    the network got them, ``seeds`` ``(b,)`` of the crops, and ``iteration`` (counted from 1), ``seed`` and ``process``.
 
     Raises
     ------
@@ -24,6 +24,7 @@ def save_failed_batch(folder: Path, batches: Sequence[Batch], *, iteration: int,
     """
     path = failed_batch_path(folder, iteration, process)
     arrays = {"raw": np.concatenate([each.raw.cpu().numpy() for each in batches])}
+    arrays["seeds"] = np.array([seed for each in batches for seed in each.seeds], np.uint64)
     for head in batches[0].targets:
         arrays[f"targets/{head}"] = np.concatenate([each.targets[head].cpu().numpy() for each in batches])
         arrays[f"weights/{head}"] = np.concatenate([each.weights[head].cpu().numpy() for each in batches])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -234,9 +235,7 @@ class TrainingRun:
         self.optimiser.zero_grad(set_to_none=True)
         crops, lost = sum(each.size for each in parts), torch.zeros((), device=self.device)
         for index, part in enumerate(parts):
-            batch = part.to(self.device)
-            if self.augmented is not None:
-                batch = replace(batch, raw=self.augmented(batch.raw, batch.seeds))
+            batch = self._given(part)
             with self._apart_until_last(index == len(parts) - 1):
                 predictions = self.forward(batch.raw)
                 losses = self._losses(predictions, batch)
@@ -245,6 +244,11 @@ class TrainingRun:
                 self.fabric.backward(losses.sum())
             lost = lost + losses.detach()
         return self.place.gathered(lost), batch, predictions
+
+    def _given(self, part: Batch) -> Batch:
+        """Return on the device what the network gets of a batch: the same each time."""
+        batch = part.to(self.device)
+        return batch if self.augmented is None else replace(batch, raw=self.augmented(batch.raw, batch.seeds))
 
     def _losses(self, predictions: Mapping[str, Tensor], batch: Batch) -> Tensor:
         terms, offsets = self.training.terms, self.training.offsets
@@ -289,7 +293,8 @@ class TrainingRun:
     def _stop_at(self, what: str, shown: str, processes: Sequence[int], parts: Sequence[Batch]) -> None:
         folder, failed, rank = self.training.folder, self.iteration + 1, self.place.rank
         if rank in processes:
-            save_failed_batch(folder, parts, iteration=failed, seed=self.training.seed, process=rank)
+            given = [self._given(part) for part in parts]  # made again rather than kept: it lies on the device
+            save_failed_batch(folder, given, iteration=failed, seed=self.training.seed, process=rank)
         self.fabric.barrier()
         there = self.checkpoints.iterations() if self.checkpoints else []
         files = ", ".join(str(failed_batch_path(folder, failed, process)) for process in processes)
@@ -338,6 +343,11 @@ class TrainingRun:
         self.network.train()
         if OBJECTIVE not in metrics:
             raise ConfigError(f"validation must return '{OBJECTIVE}' among its figures, found {sorted(metrics)}")
+        if wrong := ", ".join(f"{name} {each}" for name, each in metrics.items() if not math.isfinite(each)):
+            raise StageError(
+                f"validation after iteration {self.iteration} is not finite ({wrong}); is there a labelled voxel in every "
+                "region 'validation'? Choose regions with labels (volumes.NAME.regions), or look for NaN in raw"
+            )
         self.metrics["history"][self.iteration] = metrics
         best = self.metrics["best"]
         if best is None or metrics[OBJECTIVE] < self.metrics["history"][best][OBJECTIVE]:

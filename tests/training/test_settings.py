@@ -12,12 +12,14 @@ import torch
 from test_loop import assert_identical, checkpoint, losses
 from toy_training import NETWORK, ToyCrops, execution, validate
 
+from catena.augmentation.in_step import StepAugmentation
 from catena.errors import ConfigError, StageError
 from catena.inference import load_network
 from catena.networks import BaseNetwork, build_network
+from catena.nodes.augment_config import AugmentConfig
 from catena.training import TrainConfig, load_checkpoint, train
 from catena.training.config import plateaus
-from catena.training.dataset import CropDataset, batches, steps
+from catena.training.dataset import CropDataset, batches, crop_seed, steps
 from catena.training.optimisation import AveragedWeights, make_optimiser
 
 SHORT: dict[str, Any] = {"iterations": 4, "learning_rate": 1e-2, "precision": "float32", "validate_every": 2}
@@ -200,6 +202,33 @@ def test_the_batch_that_turned_the_loss_into_no_number_is_kept(tmp_path):
         assert np.isnan(kept["raw"]).all()
         assert kept["targets/lsds"].shape == (3, 2, 4, 4, 4)
         assert kept["weights/affinities"].shape == (3, 1, 4, 4, 4)
+
+
+def test_the_batch_is_kept_as_the_network_got_it(tmp_path, monkeypatch):
+    def train_with(folder: Path, augmentation: StepAugmentation | None) -> Any:
+        with pytest.raises(StageError, match="gradient of iteration 1"):
+            train(NETWORK, ToyCrops(), folder, config, seed=3, execution=execution(), augmentation=augmentation)
+        return np.load(folder / "not_finite_00000001.npz")
+
+    config = TrainConfig(iterations=1, batch_size=2)
+    monkeypatch.setattr("catena.training.run.gradient_norm", lambda parameters: torch.tensor(torch.inf))
+    extra = {"scipy.ndimage.gaussian_filter": {"sigma": 1.0}, "within": "step"}
+    blur = StepAugmentation(AugmentConfig.parse({"extra": [extra]}).within_step)
+    with train_with(tmp_path / "plain", None) as plain, train_with(tmp_path / "blurred", blur) as blurred:
+        seeds = [crop_seed(3, 0, each) for each in range(2)]
+        assert plain["seeds"].tolist() == blurred["seeds"].tolist() == seeds
+        expected = blur.open()(torch.from_numpy(plain["raw"]), seeds)
+        assert np.array_equal(blurred["raw"], expected)
+        assert not np.array_equal(blurred["raw"], plain["raw"])
+
+
+def test_a_validation_that_is_no_number_is_refused_with_the_remedy(tmp_path):
+    def score(network: BaseNetwork, iteration: int) -> dict[str, float]:
+        return {"voi_sum": np.nan, "threshold": 0.5}
+
+    config = TrainConfig(iterations=1, validate_every=1)
+    with pytest.raises(StageError, match=r"iteration 1 is not finite \(voi_sum nan\); is there a labelled voxel"):
+        train(NETWORK, ToyCrops(), tmp_path, config, execution=execution(), validate=score)
 
 
 def test_a_gradient_that_is_no_number_changes_nothing(tmp_path, monkeypatch):
