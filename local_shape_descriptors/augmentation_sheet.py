@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import gunpowder as gp
 import numpy as np
+import torch
 from funlib.geometry import Coordinate, Roi
 from numpy.typing import NDArray
 
@@ -130,10 +132,15 @@ class _OneCrop(gp.BatchProvider):
 
 
 def augmented_crop(crops: NeuronCrops, settings: AugmentConfig, plain: gp.Batch, seed: int) -> Sections:
-    """Return a crop after the augmentation of `settings`."""
+    """Return a crop after the augmentation of `settings`, that within the training step included."""
     pipeline = augment(gp.Pipeline(_OneCrop(plain)), settings, RAW, crops.label_roles)
     request = gp.BatchRequest(random_seed=seed)
     for key in (RAW, *crops.label_roles):
         request[key] = gp.ArraySpec(roi=input_roi(crops))
     with request_from(pipeline) as ask:
-        return Sections.of(crops, ask(request))
+        crop = Sections.of(crops, ask(request))
+    in_step = replace(crops, augment=settings).in_step
+    if in_step is None:
+        return crop
+    raw = in_step.open()(torch.from_numpy(np.ascontiguousarray(crop.raw))[None, None], [seed])
+    return Sections(raw[0, 0].numpy(), crop.labels)

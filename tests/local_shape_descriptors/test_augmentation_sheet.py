@@ -14,6 +14,7 @@ from catena.errors import ConfigError, DataError
 from catena.nodes.augment_config import AugmentConfig
 from catena.nodes.augment_parts import parts
 from catena.viewing.contact_sheet import Panel, outlined, outlines, write_contact_sheet
+from local_shape_descriptors import augmentation_sheet
 from local_shape_descriptors.config import LocalShapeDescriptorsConfig
 from local_shape_descriptors.task import TASK
 from tests.local_shape_descriptors.small_experiment import small_experiment
@@ -43,6 +44,20 @@ def test_the_command_draws_every_crop_with_each_part_in_a_column_of_its_own(tmp_
     assert 3 < first.shape[1] / first.shape[0] < 6
     view_augmentations(config, output=picture, number=2)
     np.testing.assert_array_equal(imread(picture), first)
+
+
+def test_what_runs_within_the_training_step_is_shown_alone_and_among_all(tmp_path, monkeypatch):
+    blur = {"scipy.ndimage.gaussian_filter": {"sigma": 3}, "within": "step"}
+    off = {"mirror": [], "transpose": [], "extra": [blur]}
+    off |= {"deform": {"probability": 0}, "intensity": {"scale": [1, 1], "shift": [0, 0]}}
+    off |= {"noise": {"noise_probability": 0, "blur_probability": 0}}
+    drawn = []
+    monkeypatch.setattr(augmentation_sheet, "write_contact_sheet", lambda path, rows, *_, **__: drawn.extend(rows))
+    config = LocalShapeDescriptorsConfig.parse(yaml.safe_load(experiment(tmp_path, augment=off).read_text()))
+    augmentation_sheet.write_augmentation_sheet(config, tmp_path / "a.png", 1)
+    ((crop, together, *_, alone),) = drawn
+    assert alone.image.std() < 0.7 * crop.image.std()
+    np.testing.assert_allclose(together.image, alone.image, atol=1e-5)
 
 
 def test_without_training_crops_there_is_nothing_to_draw(tmp_path):
