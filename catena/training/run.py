@@ -345,8 +345,8 @@ class TrainingRun:
             raise ConfigError(f"validation must return '{OBJECTIVE}' among its figures, found {sorted(metrics)}")
         if wrong := ", ".join(f"{name} {each}" for name, each in metrics.items() if not math.isfinite(each)):
             raise StageError(
-                f"validation after iteration {self.iteration} is not finite ({wrong}); is there a labelled voxel in every "
-                "region 'validation'? Choose regions with labels (volumes.NAME.regions), or look for NaN in raw"
+                f"validation after iteration {self.iteration} is not finite ({wrong}); is there a labelled voxel in "
+                "every region 'validation'? Choose regions with labels (volumes.NAME.regions), or look for NaN in raw"
             )
         self.metrics["history"][self.iteration] = metrics
         best = self.metrics["best"]
