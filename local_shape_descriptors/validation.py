@@ -8,6 +8,7 @@ import numpy as np
 from funlib.geometry import Coordinate, Roi
 from numpy.typing import NDArray
 
+from catena.errors import DataError
 from catena.inference import Predictor
 from catena.networks import BaseNetwork
 from catena.segmentation import segment
@@ -55,10 +56,18 @@ def score_network(config: LocalShapeDescriptorsConfig, volume: str, network: Bas
 
 
 def descriptor_error(config: LocalShapeDescriptorsConfig, truth: Truth, predicted: NDArray[np.uint8]) -> float:
-    """Return the mean squared error of predicted descriptors on the labelled voxels of a region."""
+    """Return the mean squared error of predicted descriptors on the labelled voxels of a region.
+
+    Raises
+    ------
+    DataError
+        If there is none.
+    """
     from catena.targets import shape_descriptors
 
     labels = truth.read(truth.roi)
+    if not labels.any():
+        raise DataError(f"the validation region {truth.roi} of {truth.labels.path} has no labelled voxel")
     sigma = config.model.lsd_sigma_nm * truth.geometry.units_per_nm
     target = shape_descriptors(
         labels,
