@@ -84,7 +84,8 @@ class EvaluateStage(ObjectsStage):
             values["threshold"] = given_threshold(config, self.objects)
         if self._has_baseline(config):
             values["fragments"] = baseline_fragments(config).result_settings()
-            values["agglomerate"] = config.agglomerate.model_dump(mode="json", exclude={"store", "block_context"})
+            unused = {"store", "block_context", "memory_gb"}
+            values["agglomerate"] = config.agglomerate.model_dump(mode="json", exclude=unused)
         return values
 
     def run(self, job: Job, progress: Progress) -> StageReport:

@@ -71,7 +71,7 @@ def prediction_margin(config: LocalShapeDescriptorsConfig, geometry: VolumeGeome
 
     Rounded up so that small changes of the fragments' settings leave predictions valid.
     """
-    predicted = [each for each in ALL_OBJECTS if each.head in config.model.heads] or [NEURONS]
+    predicted = [each for each in ALL_OBJECTS if each.predicted(config)] or [NEURONS]
     contexts = [fragment_context(each.fragments(config), geometry.voxel_size) for each in predicted]
     context = [max(along) for along in zip(*contexts, strict=True)]
     return Coordinate(1 << max(0, int(each) - 1).bit_length() for each in context)

@@ -9,6 +9,7 @@ from funlib.geometry import Coordinate
 from pydantic import Field, model_validator
 
 from catena.config import Config
+from catena.errors import ConfigError
 from catena.networks.config import (
     AnyNetworkConfig,
     AutocontextConfig,
@@ -131,12 +132,26 @@ class ModelConfig(Config):
             raise ValueError(f"neighbourhood names an offset twice: {[list(each) for each in self.neighbourhood]}")
         if self.is_autocontext and self.heads.get(LSDS, HeadConfig(target="foreground")).target != LSDS:
             raise ValueError(f"heads.{LSDS}: type {self.type} passes local shape descriptors on; its target is lsds")
+        if self.dimensions == 2:
+            self._require_flat()
         for name, head in self.heads.items():
+            if not name.isidentifier() or name == "affs":  # affs: what predictions of affinities are called
+                raise ValueError(f"heads.{name}: a head needs a name of letters, digits and '_', other than 'affs'")
+            if name in ("affinities", LSDS) and head.target != name:
+                raise ValueError(f"heads.{name}: its target is {head.target}; give a head of that target another name")
             if head.neighbourhood is not None and head.target != "affinities":
                 raise ValueError(f"heads.{name}.neighbourhood is for affinities; its target is {head.target}")
             if self.dimensions == 2 and any(offset[0] for offset in self.offsets(name)):
                 raise ValueError(f"a 2D model has no affinities across sections; heads.{name} has {self.offsets(name)}")
         return self
+
+    def _require_flat(self) -> None:
+        """Refuse what was given of a 2D network if any of it looks or pools across sections."""
+        passes = (*(self.kernels_down or ()), *(self.kernels_up or ()))
+        given = [*(kernel for each in passes for kernel in each), *(self.downsampling or ())]
+        deep = [list(each) for each in given if each[0] != 1]
+        if deep:
+            raise ValueError(f"a 2D model neither convolves nor pools along z; found {deep[0]}, expected [1, …]")
 
     @property
     def channels(self) -> dict[str, int]:
@@ -158,6 +173,24 @@ class ModelConfig(Config):
         names = dict.fromkeys(head.labels for head in self.heads.values())
         return tuple(sorted(names, key=lambda name: name != NEURONS))
 
+    def fingerprinted(self) -> dict[str, Any]:
+        """Return as plain values what training depends on; heads in their order, on which the first weights depend."""
+        values = self.model_dump(mode="json")
+        targets = {head.target for head in self.heads.values()}
+        # how long the first network was trained shows in its weights, which are an input of the pair's training
+        unused = {"first"} if not self.is_autocontext else set()
+        unused |= set() if "affinities" in targets else {"neighbourhood"}
+        unused |= set() if LSDS in targets else {"lsd_sigma_nm", "lsd_downsample"}
+        values = {name: each for name, each in values.items() if name not in unused}
+        if self.is_autocontext:
+            values["first"] = {"trained": self.first.trained}
+        only_for = {"neighbourhood": "affinities", "distance_nm": "distance"}
+        values["heads"] = [
+            [name, {key: each for key, each in head.items() if head["target"] == only_for.get(key, head["target"])}]
+            for name, head in values["heads"].items()
+        ]
+        return values
+
     def first_model(self) -> ModelConfig:
         """Return the model of the first network of autocontext: descriptors from raw."""
         return self.model_copy(update={"type": "lsd", "heads": {LSDS: self.heads[LSDS]}})
@@ -171,9 +204,14 @@ class ModelConfig(Config):
         settings: dict[str, Any] = {name: getattr(self, name) for name in _OF_THE_UNET}
         kernels = {"kernels_down": self.kernels_down, "kernels_up": self.kernels_up}
         settings |= {name: value for name, value in kernels.items() if value is not None}
-        if self.downsampling is not None:
-            return UNetConfig.parse({**settings, "downsampling": self.downsampling}, "model")
-        return unet_for_voxel_size(voxel_size, self.levels, self.factor, dimensions=self.dimensions, **settings)
+        return unet_for_voxel_size(
+            voxel_size,
+            self.levels,
+            self.factor,
+            dimensions=self.dimensions,
+            downsampling=self.downsampling,
+            **settings,
+        )
 
     def network(self, voxel_size: Coordinate, first: NetworkConfig | None = None) -> AnyNetworkConfig:
         """Return the network for data of `voxel_size` (any unit); `first`: of autocontext, where it is trained already.
@@ -198,6 +236,21 @@ class ModelConfig(Config):
         }
         settings = {"first": first.model_dump(), "second": second, "with_raw": with_raw}
         return AutocontextConfig.parse({**settings, "train_first": self.first.trained}, "model")
+
+
+def require_local(model: ModelConfig) -> None:
+    """Refuse, before it is trained, a network whose values depend on where patches lie.
+
+    Raises
+    ------
+    ConfigError
+        If it normalises over the patch.
+    """
+    if model.normalisation == "group":
+        raise ConfigError(
+            "model.normalisation group depends on where patches lie, so neither validation nor blockwise prediction "
+            "can use the network; take batch or none"
+        )
 
 
 _OF_THE_UNET = (

@@ -78,6 +78,10 @@ class Objects(ABC):
     def segmented(self, config: Settings, volume: str) -> bool:
         """Tell whether there are affinities of a volume, given or predicted."""
 
+    def predicted(self, config: Settings) -> bool:
+        """Tell whether the model predicts their affinities; a head of that name may have another target."""
+        return self.head in config.model.heads and bool(config.model.offsets(self.head))
+
     def scored_with(self, config: Settings, region: str) -> list[str]:
         """Return the volumes that have ground truth in `region`."""
         volumes = config.volumes.items()
@@ -108,7 +112,7 @@ class _Neurons(Objects):
         return volume.inputs.affinities
 
     def segmented(self, config: Settings, volume: str) -> bool:
-        return self.given(config.volume(volume)) is not None or self.head in config.model.heads
+        return self.given(config.volume(volume)) is not None or self.predicted(config)
 
 
 class _Mitochondria(Objects):
@@ -136,7 +140,7 @@ class _Mitochondria(Objects):
 
     def segmented(self, config: Settings, volume: str) -> bool:
         settings = config.volume(volume)
-        predicted = settings.inputs.affinities is None and self.head in config.model.heads
+        predicted = settings.inputs.affinities is None and self.predicted(config)
         return self.given(settings) is not None or predicted
 
 

@@ -21,6 +21,7 @@ from local_shape_descriptors.config import LocalShapeDescriptorsConfig, block_sh
 from local_shape_descriptors.fragments import chunk_shape, settings_of
 from local_shape_descriptors.geometry import volume_geometry
 from local_shape_descriptors.masks import mask_inputs, mask_settings, prediction_margin, skipped_predictions
+from local_shape_descriptors.model import require_local
 from local_shape_descriptors.predicter import checkpoint_path, open_predictor
 
 Settings = LocalShapeDescriptorsConfig
@@ -45,6 +46,12 @@ class PredictStage(BlockwiseStage):
     def applies(self, config: Settings, volume: str) -> bool:
         """Not where affinities are given."""
         return config.volume(volume).inputs.affinities is None
+
+    def check(self, config: Settings, volume: str) -> None:
+        """Refuse, before it is trained, a network that cannot predict in blocks."""
+        super().check(config, volume)
+        if config.inputs.checkpoint is None:
+            require_local(config.model)
 
     def inputs(self, config: Settings, volume: str) -> Mapping[str, Input]:
         """Return raw and the trained network."""

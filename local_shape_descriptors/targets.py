@@ -97,7 +97,7 @@ def _add_foreground(pipeline: gp.Pipeline, name: str, settings: TargetSettings) 
     labels, keys = LabelKeys.of(settings.model.heads[name].labels), TargetKeys.of(name)
     return (
         pipeline
-        + AddVoxelTarget(labels.eroded, labels.labelled, keys.target, keys.mask, foreground)
+        + AddVoxelTarget(labels.labels, labels.labelled, keys.target, keys.mask, foreground)
         + BalanceLabels(keys.target, keys.mask, keys.weight)
     )
 

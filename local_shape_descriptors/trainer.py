@@ -122,6 +122,13 @@ def open_first(model: ModelConfig, path: str | Path | None) -> LoadedNetwork | N
             f"{path} predicts {dict(loaded.config.heads)}; model.type {model.type} begins with a network of model.type "
             f"lsd, which predicts {wanted}"
         )
+    trained = loaded.metadata.get("user_config", {}).get("model", {})
+    for name in ("lsd_sigma_nm", "dimensions"):
+        if name in trained and trained[name] != getattr(model, name):
+            raise ConfigError(
+                f"{path} was trained with model.{name} {trained[name]}, this experiment says {getattr(model, name)}; "
+                "give it the one of the first network"
+            )
     return loaded
 
 
@@ -158,7 +165,7 @@ def open_crops(
         sources=tuple(each.in_units(units_per_nm) for each in sources),
         network=network,
         model=model.only(network.trained_heads),
-        augment=(augment or AugmentConfig()).resolved(voxel_size),
+        augment=(augment or AugmentConfig()).resolved(voxel_size, model.dimensions),
         voxel_size=voxel_size,
         units_per_nm=units_per_nm,
         input_shape=input_shape,

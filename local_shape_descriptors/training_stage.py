@@ -14,6 +14,7 @@ from catena.networks import network_shapes
 from catena.task import Given, Input, Job, Made, Output, Progress, Stage, StageReport
 from local_shape_descriptors.config import LocalShapeDescriptorsConfig, TrainStageConfig
 from local_shape_descriptors.fragments import settings_of
+from local_shape_descriptors.model import require_local
 from local_shape_descriptors.predicter import BEST, checkpoint_path
 from local_shape_descriptors.pseudo_labels import pseudo_inputs, pseudo_labelled
 
@@ -35,6 +36,8 @@ class TrainStage(Stage):
 
         A single network refuses its crops itself: its training is the first stage.
         """
+        if trained_on(config, "validation"):
+            require_local(config.model)
         if TrainFirstStage().applies(config, volume) and config.train.input_shape_vox is not None:
             voxel_size = config.volume(trained_on(config, "train")[0]).grid().voxel_size
             shapes = network_shapes(config.model.network(voxel_size))
@@ -83,7 +86,7 @@ class TrainStage(Stage):
         ]
         return {
             "seed": config.seed,
-            "model": config.model.model_dump(mode="json"),
+            "model": config.model.fingerprinted(),
             "augment": config.augment.model_dump(mode="json"),
             "train": config.train.fingerprinted(),
             "regions": regions,

@@ -42,7 +42,7 @@ def score_network(config: LocalShapeDescriptorsConfig, volume: str, network: Bas
     predicted = predictor.block(read, begin, truth.roi.shape // raw.voxel_size)
     if "affinities" not in predicted:
         return {"voi_sum": descriptor_error(config, truth, predicted["lsds"])}
-    offsets = tuple(Coordinate(each) for each in config.model.neighbourhood)
+    offsets = tuple(Coordinate(each) for each in config.model.offsets("affinities"))
     # Default methods, whatever the experiment's: choosing others later must not train again.
     sweep = sweep_segmentation(segment(predicted["affinities"], offsets, geometry.voxel_size), truth)
     best = sweep.at(sweep.best_threshold)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import sqrt
 from typing import Any
 
@@ -17,7 +18,13 @@ _ISOTROPIC: PerAxis = (3, 3, 3)
 
 
 def unet_for_voxel_size(
-    voxel_size: Coordinate, levels: int = 3, factor: int = 2, *, dimensions: int = 3, **settings: Any
+    voxel_size: Coordinate,
+    levels: int = 3,
+    factor: int = 2,
+    *,
+    dimensions: int = 3,
+    downsampling: Sequence[PerAxis] | None = None,
+    **settings: Any,
 ) -> UNetConfig:
     """Return a U-Net whose voxels become isotropic towards its bottleneck.
 
@@ -34,6 +41,8 @@ def unet_for_voxel_size(
         Number of downsampling steps.
     factor
         Downsampling factor of one step.
+    downsampling
+        Factors of every step, instead of `levels` and `factor`; kernels follow the voxel size all the same.
     dimensions
         2 neither convolves nor downsamples along z: every section is seen on its own.
     **settings
@@ -59,18 +68,18 @@ def unet_for_voxel_size(
     size = [float(each) for each in voxel_size]
     if dimensions == 2:
         size[0] = max(size[1:])  # how far sections are apart says nothing about the plane
-    downsampling, kernels = [], []
-    for _ in range(levels):
+    factors, kernels = [], []
+    for level in range(levels if downsampling is None else len(downsampling)):
         kernels.append(_kernel(size))
-        downsampling.append(_factors(size, factor))
-        size = [each * f for each, f in zip(size, downsampling[-1], strict=True)]
+        factors.append(_factors(size, factor) if downsampling is None else downsampling[level])
+        size = [each * f for each, f in zip(size, factors[-1], strict=True)]
     chosen: dict[str, Any] = {
-        "downsampling": downsampling,
+        "downsampling": factors,
         "kernels_down": [(kernel, kernel) for kernel in [*kernels, _ISOTROPIC]],
         "kernels_up": [(kernel, _ISOTROPIC) for kernel in kernels],
     }
     if dimensions == 2:
-        chosen["downsampling"] = [_in_plane(each) for each in downsampling]
+        chosen["downsampling"] = [_in_plane(each) for each in factors]
         for name in ("kernels_down", "kernels_up"):
             chosen[name] = [tuple(_in_plane(each) for each in kernels) for kernels in chosen[name]]
     return UNetConfig.parse({**chosen, **settings}, "unet")

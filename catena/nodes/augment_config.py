@@ -162,7 +162,7 @@ class AugmentConfig(Config):
         """Augmentations of other packages that run in the training step."""
         return tuple(each for each in self.extra if each.within == "step") if self.enabled else ()
 
-    def resolved(self, voxel_size: Coordinate) -> AugmentConfig:
+    def resolved(self, voxel_size: Coordinate, dimensions: int = 3) -> AugmentConfig:
         """Return this configuration with every part that was not given chosen for `voxel_size`.
 
         Sections (anisotropic data) are deformed and mirrored in plane only, differ in contrast, and
@@ -171,21 +171,23 @@ class AugmentConfig(Config):
         Raises
         ------
         ConfigError
-            If axes of different voxel size would be exchanged.
+            If axes of different voxel size would be exchanged, or in 2D (`dimensions`) any with z.
         """
         given = {name: getattr(self, name) for name in type(self).model_fields if getattr(self, name) is not None}
-        resolved = AugmentConfig(**{**_defaults(voxel_size), **given})
+        resolved = AugmentConfig(**{**_defaults(voxel_size, dimensions), **given})
         if len({voxel_size[axis] for axis in resolved.transpose or ()}) > 1:
             raise ConfigError(
                 f"augment.transpose: axes {list(resolved.transpose or ())} have voxel sizes {tuple(voxel_size)}; "
                 "only axes of one voxel size can be exchanged"
             )
+        if dimensions == 2 and 0 in (resolved.transpose or ()):
+            raise ConfigError("augment.transpose: a 2D model sees sections as they are; axes 1 and 2 can be exchanged")
         return resolved
 
 
-def _defaults(voxel_size: Coordinate) -> dict[str, object]:
-    sections = is_anisotropic(voxel_size)
-    isotropic = len(set(voxel_size)) == 1
+def _defaults(voxel_size: Coordinate, dimensions: int) -> dict[str, object]:
+    sections = dimensions == 2 or is_anisotropic(voxel_size)
+    isotropic = dimensions == 3 and len(set(voxel_size)) == 1
     plane = (1, 2) if voxel_size[1] == voxel_size[2] else ()
     return {
         "mirror": (0, 1, 2),
@@ -193,7 +195,12 @@ def _defaults(voxel_size: Coordinate) -> dict[str, object]:
         "deform": _section_deform(rotate=bool(plane)) if sections else DeformConfig(rotate=bool(plane)),
         "intensity": IntensityConfig(per_section=sections),
         "noise": NoiseConfig(),
-        "defects": DefectConfig(missing_probability=0.03, low_contrast_probability=0.01, artefact_probability=0.03)
+        "defects": DefectConfig(
+            # of a crop of one section nothing would be left
+            missing_probability=0.03 if dimensions == 3 else 0.0,
+            low_contrast_probability=0.01,
+            artefact_probability=0.03,
+        )
         if sections
         else DefectConfig(),
     }

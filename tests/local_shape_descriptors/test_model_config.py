@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from funlib.geometry import Coordinate
 
 from catena.errors import ConfigError
 from local_shape_descriptors.heads import NEIGHBOURHOODS, TYPES
@@ -54,8 +55,37 @@ def test_a_flat_model_looks_at_sections_only() -> None:
         ({"heads": {"affinities": {"losses": [{"type": "msa"}]}}}, "'msa' found .* 'mae', 'mse'"),
         ({"heads": {"affinities": {"losses": [{"type": "tversky", "alfa": 1}]}}}, "no parameter 'alfa' .*'alpha'"),
         ({"dimensions": 2, "neighbourhood": "short"}, "a 2D model has no affinities across sections"),
+        ({"dimensions": 2, "downsampling": [[1, 2, 2], [2, 2, 2]]}, r"pools along z; found \[2, 2, 2\]"),
+        ({"dimensions": 2, "kernels_up": [[[3, 3, 3]]]}, r"convolves nor pools along z; found \[3, 3, 3\]"),
+        ({"heads": {"affs": {"target": "foreground"}}}, "other than 'affs'"),
+        ({"heads": {"my-head": {"target": "foreground"}}}, "a head needs a name of letters, digits"),
+        ({"heads": {"affinities": {"target": "foreground"}}}, "give a head of that target another name"),
     ],
 )
 def test_what_makes_no_model(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         ModelConfig.parse(values, "model")
+
+
+@pytest.mark.parametrize("voxel_size", [(8, 8, 8), (40, 8, 8)])
+def test_kernels_follow_the_voxel_size_where_factors_are_given(voxel_size: tuple[int, ...]) -> None:
+    factors = [[1, 2, 2], [1, 2, 2]]
+    chosen = parse(levels=2).unet(Coordinate(40, 8, 8))
+    assert chosen.downsampling == ((1, 2, 2), (1, 2, 2))
+    assert parse(downsampling=factors).unet(Coordinate(40, 8, 8)) == chosen
+    flat = parse(dimensions=2, downsampling=factors).unet(Coordinate(voxel_size))
+    assert {kernel[0] for each in (*flat.passes_down, *flat.passes_up) for kernel in each} == {1}
+
+
+def test_what_training_does_not_depend_on_is_not_in_its_fingerprint() -> None:
+    assert parse(first={"trained": True}).fingerprinted() == parse().fingerprinted()
+    assert parse(type="aff", lsd_sigma_nm=7).fingerprinted() == parse(type="aff").fingerprinted()
+    pair, longer = parse(type="aclsd"), parse(type="aclsd", first={"iterations": 7})
+    assert pair.fingerprinted() == longer.fingerprinted()
+    others = parse(type="aclsd", first={"trained": True}, neighbourhood="fib25")
+    assert pair.fingerprinted() != others.fingerprinted()
+    assert pair.first_model().fingerprinted() == others.first_model().fingerprinted()
+    a, b = {"target": "foreground"}, {"target": "contour"}
+    assert parse(heads={"a": a, "b": b}).fingerprinted() != parse(heads={"b": b, "a": a}).fingerprinted()
+    depth = {"target": "distance", "distance_nm": 8}
+    assert parse(heads={"a": depth}).fingerprinted() != parse(heads={"a": {"target": "distance"}}).fingerprinted()

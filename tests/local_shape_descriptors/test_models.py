@@ -10,7 +10,7 @@ import pytest
 from funlib.geometry import Coordinate
 
 from catena.arrays import list_arrays, open_array
-from catena.errors import GeometryError
+from catena.errors import ConfigError, GeometryError
 from catena.inference import load_network
 from catena.plan import Selection
 from catena.run import run
@@ -22,6 +22,8 @@ from local_shape_descriptors.task import TASK
 MODELS: dict[str, dict[str, Any]] = {
     "flat": {"type": "mtlsd", "dimensions": 2},
     "rsunet": {"type": "aff", "architecture": "rsunet", "feature_maps": [2, 4]},
+    # validation must know the offsets of the head, not those of the model
+    "own": {"type": "aff", "heads": {"affinities": {"neighbourhood": "aff6"}}},
     "mutex": {"type": "aff", "neighbourhood": [[-1, 0, 0], [0, -1, 0], [0, 0, -1], [0, -3, 0], [0, 0, -3]]},
 }
 
@@ -58,6 +60,7 @@ def train_and_run(
         ("flat", "pred_affs pred_lsds fragments segmentation"),
         ("rsunet", "pred_affs fragments segmentation"),
         ("mutex", "pred_affs fragments segmentation"),
+        ("own", "pred_affs fragments segmentation"),
     ],
 )
 def test_model_types(settings: dict[str, Any], em: dict[str, str], kind: str, arrays: str) -> None:
@@ -103,6 +106,12 @@ def test_a_crop_that_does_not_suit_the_pair_is_refused_before_the_first_is_train
     with pytest.raises(GeometryError, match=r"z = 35 \(nearest legal: 34 or 36\).*two networks one after the other"):
         train_and_run(settings, {"type": "aclsd"}, crop=35)
     assert not (Path(settings["output"]) / "e/first").exists()
+
+
+def test_a_network_that_cannot_predict_in_blocks_is_refused_before_it_is_trained(settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="normalisation group depends on where patches lie"):
+        train_and_run(settings, {"type": "aff", "normalisation": "group"})
+    assert not (Path(settings["output"]) / "e/checkpoints").exists()
 
 
 @pytest.mark.parametrize(

@@ -66,3 +66,14 @@ def test_contradictions_are_refused(values, message):
 @pytest.mark.parametrize(("voxel_size", "expected"), [((8, 8, 8), False), ((20, 9, 9), True), ((30, 6, 6), True)])
 def test_sections_are_told_by_their_thickness(voxel_size, expected):
     assert is_anisotropic(Coordinate(voxel_size)) is expected
+
+
+def test_a_flat_model_sees_sections_as_they_are() -> None:
+    resolved = AugmentConfig().resolved(Coordinate(8, 8, 8), dimensions=2)
+    assert resolved.transpose == (1, 2)
+    assert resolved.deform is not None
+    assert resolved.deform.jitter[0] == 0
+    assert resolved.defects is not None
+    assert resolved.defects.missing_probability == 0
+    with pytest.raises(ConfigError, match="a 2D model sees sections as they are"):
+        AugmentConfig(transpose=(0, 1)).resolved(Coordinate(8, 8, 8), dimensions=2)
