@@ -16,15 +16,16 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from catena.errors import OutputError
+from catena.sqlite import strict_option
 
 Slot = Literal["published", "staged"]
 
-_SCHEMA = """
+_SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS records (
     volume TEXT NOT NULL, stage TEXT NOT NULL, slot TEXT NOT NULL, fingerprint TEXT NOT NULL,
     state TEXT NOT NULL, seconds REAL NOT NULL, updated REAL NOT NULL, explanation TEXT NOT NULL, report TEXT NOT NULL,
-    PRIMARY KEY (volume, stage, slot)) STRICT;
-CREATE TABLE IF NOT EXISTS contents (fingerprint TEXT PRIMARY KEY, content TEXT NOT NULL) STRICT;
+    PRIMARY KEY (volume, stage, slot)){strict_option()};
+CREATE TABLE IF NOT EXISTS contents (fingerprint TEXT PRIMARY KEY, content TEXT NOT NULL){strict_option()};
 """
 
 
