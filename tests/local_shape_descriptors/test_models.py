@@ -77,7 +77,8 @@ def test_model_types(settings: dict[str, Any], em: dict[str, str], kind: str, ar
 def test_a_first_network_that_is_trained_already_stays_what_it_is(settings: dict[str, Any]) -> None:
     first = train_and_run({**settings, "experiment": "first"}, {"type": "lsd"}, last="train") / "checkpoints/best.pt"
     inputs = {"first": str(first)}
-    folder = train_and_run(settings, {"type": "acrlsd", "normalisation": "batch"}, inputs, last="predict")
+    folder = train_and_run(settings, {"type": "acrlsd", "normalisation": "batch"}, inputs)
+    assert "volumes/segmentation" in list_arrays(folder / "volumes/phantom/volume.zarr")
     assert not (folder / "first").exists()
     before, pair = (load_network(path).network.state_dict() for path in (first, folder / "checkpoints/best.pt"))
     for name, weights in before.items():
