@@ -29,7 +29,7 @@ Settings = LocalShapeDescriptorsConfig
 class TrainStage(Stage):
     """Train the network of an experiment."""
 
-    name, version, per_volume = "train", 1, False
+    name, version, per_volume = "train", 2, False
 
     def check(self, config: Settings, volume: str) -> None:
         """Refuse augmentations of other packages that are not there, and crops that do not suit two networks.
