@@ -11,7 +11,6 @@ from catena.segmentation.config import parse_merge_function
 from catena.segmentation.contraction import ContractedGraph, contract
 from catena.segmentation.edge_queue import pop, push
 from catena.segmentation.edges import EdgeStatistics
-from catena.segmentation.linked_lists import append
 from catena.segmentation.merge_tree import joining_scores
 from catena.segmentation.pair_table import pair_key, pair_slot
 from catena.segmentation.union_find import find
@@ -210,7 +209,7 @@ def _agglomerate(
                     state[keeps] = _STALE
                 values[slot] = keeps
                 if keeps == moved:
-                    append(first, last, following, big, half)
+                    _append(first, last, following, big, half)
             half = after
         parent[small] = big
     return merges
@@ -236,11 +235,23 @@ def _incidence(
     following = np.full(2 * a.size, -1, a.dtype)
     degree = np.zeros(nodes, a.dtype)
     for edge in range(a.size):
-        append(first, last, following, a[edge], 2 * edge)
-        append(first, last, following, b[edge], 2 * edge + 1)
+        _append(first, last, following, a[edge], 2 * edge)
+        _append(first, last, following, b[edge], 2 * edge + 1)
         degree[a[edge]] += 1
         degree[b[edge]] += 1
     return first, last, following, degree
+
+
+@kernel
+def _append(
+    first: NDArray[np.int32], last: NDArray[np.int32], following: NDArray[np.int32], node: int, half: int
+) -> None:
+    following[half] = -1
+    if first[node] < 0:
+        first[node] = half
+    else:
+        following[last[node]] = half
+    last[node] = half
 
 
 @kernel

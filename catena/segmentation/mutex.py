@@ -19,7 +19,6 @@ from catena.compiled import kernel
 from catena.errors import ConfigError
 from catena.segmentation.boundary import ShortRange
 from catena.segmentation.config import FragmentsConfig
-from catena.segmentation.linked_lists import append
 from catena.segmentation.pair_table import pair_key, pair_slot
 from catena.segmentation.union_find import find
 
@@ -214,10 +213,8 @@ def _join_and_bar(
                     barred, following = _longer(barred, following)
                 barred[count, 0], barred[count, 1] = a, b
                 keys[slot] = pair_key(nodes, a, b)
-                append(first, last, following, a, 2 * count)
-                degree[a] += 1
-                append(first, last, following, b, 2 * count + 1)
-                degree[b] += 1
+                _append(first, last, following, degree, a, 2 * count)
+                _append(first, last, following, degree, b, 2 * count + 1)
                 count += 1
                 used += 1
                 if used > keys.size // 4 * 3:
@@ -235,10 +232,27 @@ def _join_and_bar(
                 if keys[slot] < 0:
                     keys[slot] = pair_key(nodes, a, other)
                     used += 1
-                    append(first, last, following, a, half)
-                    degree[a] += 1
+                    _append(first, last, following, degree, a, half)
                 half = after
             parent[b] = a
+
+
+@kernel
+def _append(
+    first: NDArray[np.int64],
+    last: NDArray[np.int64],
+    following: NDArray[np.int64],
+    degree: NDArray[np.int32],
+    node: int,
+    half: int,
+) -> None:
+    following[half] = -1
+    if first[node] < 0:
+        first[node] = half
+    else:
+        following[last[node]] = half
+    last[node] = half
+    degree[node] += 1
 
 
 @kernel
