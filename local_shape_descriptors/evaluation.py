@@ -228,7 +228,7 @@ def baseline_scores(config: Settings, volume: str) -> dict[str, RegionScores]:
         truth = Truth(config, volume, region)
         if int(np.prod(truth.roi.shape // truth.geometry.voxel_size)) > BASELINE_LIMIT_VOX:
             return {}
-        sweeps[region] = _sweep_baseline(config, volume, truth)
+        sweeps[region] = sweep_segmentation(segment_baseline(config, volume, truth), truth, config.evaluate.zeros)
     threshold = sweeps["validation"].best_threshold
     zeros = config.evaluate.zeros
     return {
@@ -244,13 +244,14 @@ def baseline_fragments(config: Settings) -> FragmentsConfig:
     return config.fragments.model_copy(update={"method": "seeded"})
 
 
-def _sweep_baseline(config: Settings, volume: str, truth: Truth) -> Sweep:
+def segment_baseline(config: Settings, volume: str, truth: Truth) -> Segmentation:
+    """Segment smoothed raw of a region in memory, at all thresholds."""
     settings, geometry = config.volume(volume), truth.geometry
     raw = geometry.open(str(settings.raw), voxel_size_nm=settings.voxel_size_nm).read(truth.roi)
     affinities = pseudo_affinities(
         raw, geometry.voxel_size, config.evaluate.baseline_settings, units_per_nm=geometry.units_per_nm
     )
-    made = segment(
+    return segment(
         affinities,
         AFFINITY_OFFSETS,
         geometry.voxel_size,
@@ -258,7 +259,6 @@ def _sweep_baseline(config: Settings, volume: str, truth: Truth) -> Sweep:
         config.agglomerate,
         thresholds=config.lookup_tables.values,
     )
-    return sweep_segmentation(made, truth, config.evaluate.zeros)
 
 
 def sweep_segmentation(made: Segmentation, truth: Truth, zeros: ZeroPolicy = "one_object") -> Sweep:
