@@ -31,8 +31,13 @@ def agglomerate_graph(
 
     The pieces that block faces cut are joined first. Then always the contact with the lowest score is merged, and the
     statistics of contacts that become one are added up. Everything that decides is a whole number or the quotient of
-    two, and equal scores are merged in the order of the positions of the fragments' roots: the result is the same for
-    every block layout, to the last merge.
+    two, and ties are settled by the positions of the fragments' roots: the result is the same for every block layout,
+    to the last merge.
+
+    Exactly: contacts are numbered in the order of the positions of the two fragments' roots (the one that lies first in
+    z, y, x before the other), and stand in a queue by score, equal scores by number. Contacts that become one take the
+    foremost of their places; when its turn comes, the contact is scored anew and queued with that score and the same
+    number. So among equal scores a contact of merged regions goes by the number of a contact that it came from.
 
     Parameters
     ----------

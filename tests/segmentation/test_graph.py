@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from fractions import Fraction
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -69,32 +71,55 @@ def agglomerate(ids, edges, merge_function, forced=NONE, positions=None, pointer
     return dict(zip(sorted(edges), scores.tolist(), strict=True))
 
 
+@dataclass
+class Contact:
+    """A contact in the oracle's queue: its place, the affinities on it, and whether they are newer than the place."""
+
+    place: tuple[Fraction, int]
+    values: list[int]
+    outdated: bool = False
+
+
 def brute_force(nodes: int, edges: dict[tuple[int, int], list[int]], merge_function: str) -> dict:
-    """Merge the cheapest contact again and again, from scratch, with exact fractions."""
-    quantile, _ = parse_merge_function(merge_function)
+    """Merge whichever contact comes first again and again, from scratch, with exact fractions.
+
+    Nodes are called 0, 1, … in the order of their positions. Places in the queue are as `agglomerate_graph` says.
+    """
+    quantile, initialise_with_maximum = parse_merge_function(merge_function)
 
     def score(values):
         if quantile is None:
             return 1 - Fraction(sum(values), 255 * len(values))
         return 1 - Fraction(2 * sorted(values)[quantile * len(values) // 100] + 1, 512)
 
-    region = list(range(nodes + 1))
-    contacts = {pair: list(values) for pair, values in edges.items()}
+    region = list(range(nodes))
+    contacts: dict[tuple[int, int], Contact] = {}
+    for number, pair in enumerate(sorted(edges)):
+        values = [max(edges[pair])] if initialise_with_maximum else edges[pair]
+        contacts[pair] = Contact((score(values), number), values)
     joined: dict[tuple[int, int], float] = {}
     while contacts:
-        pair = min(contacts, key=lambda each: score(contacts[each]))
-        height = float(score(contacts.pop(pair)))
+        pair = min(contacts, key=lambda each: contacts[each].place)
+        first = contacts[pair]
+        if first.outdated:
+            contacts[pair] = Contact((score(first.values), first.place[1]), first.values)
+            continue
+        height = float(first.place[0])
         if height >= 1:
             break
         keep, gone = pair
+        del contacts[pair]
         region = [keep if each == gone else each for each in region]
         for u, v in edges:
             if region[u] == region[v]:
                 joined.setdefault((u, v), height)
-        moved: dict[tuple[int, int], list[int]] = {}
-        for (a, b), values in contacts.items():
-            ends = sorted({keep if each == gone else each for each in (a, b)})
-            moved.setdefault((ends[0], ends[1]), []).extend(values)
+        moved: dict[tuple[int, int], Contact] = {}
+        for (a, b), contact in contacts.items():
+            low, high = sorted({keep if each == gone else each for each in (a, b)})
+            other = moved.get((low, high))
+            if other is not None:
+                contact = Contact(min(contact.place, other.place), contact.values + other.values, outdated=True)
+            moved[low, high] = contact
         contacts = moved
     return {pair: joined.get(pair, 1.0) for pair in edges}
 
@@ -241,20 +266,27 @@ def test_equal_scores_are_merged_by_position_not_by_id():
         assert other[tuple(sorted((int(names[a - 1]), int(names[b - 1]))))] == score
 
 
-@pytest.mark.parametrize("seed", range(60))
-def test_any_small_graph_merges_as_by_brute_force(seed):
-    rng = np.random.default_rng(seed)  # the same graphs in every run: hypothesis draws others as modules are loaded
+MERGE_FUNCTIONS = ["mean", "hist_quant_25", "hist_quant_50", "hist_quant_75", "hist_quant_50_initmax"]
+
+
+@pytest.mark.parametrize("levels", [2, 3, 6, 255])
+@pytest.mark.parametrize("seed", range(30))
+def test_any_small_graph_merges_as_by_brute_force(seed, levels):
+    # the same graphs in every run; few different affinities, so that many contacts have equal scores
+    rng = np.random.default_rng([seed, levels])
     nodes = int(rng.integers(2, 13))
-    pairs = [(a, b) for a in range(1, nodes + 1) for b in range(a + 1, nodes + 1)]
+    pairs = list(combinations(range(1, nodes + 1), 2))
     chosen = [pairs[k] for k in rng.permutation(len(pairs))[: rng.integers(1, len(pairs) + 1)]]
-    merge_function = ["mean", "hist_quant_25", "hist_quant_50", "hist_quant_75"][seed % 4]
-    # all values differ, so that scores do (the mean of large numbers of them practically never ties)
-    values = [int(value) for value in rng.permutation(np.arange(1, 256))]
-    edges = {pair: values[3 * k : 3 * k + 1 + k % 3] for k, pair in enumerate(chosen)}
+    values = np.linspace(1, 255, levels).astype(int)
+    edges = {pair: rng.choice(values, 1 + k % 3).tolist() for k, pair in enumerate(chosen)}
+    merge_function = MERGE_FUNCTIONS[seed % 5]
+    place = rng.permutation(nodes)  # of each id: ties are settled by position
+    placed = {pair: tuple(sorted(int(place[each - 1]) for each in pair)) for pair in edges}
     ids = np.arange(1, nodes + 1, dtype=np.uint64)
-    ours, expected = agglomerate(ids, edges, merge_function), brute_force(nodes, edges, merge_function)
+    ours = agglomerate(ids, edges, merge_function, positions=on_a_line(place))
+    expected = brute_force(nodes, {placed[pair]: edges[pair] for pair in edges}, merge_function)
     for pair in edges:
-        assert ours[pair] == pytest.approx(expected[pair], abs=1e-12), pair
+        assert ours[pair] == pytest.approx(expected[placed[pair]], abs=1e-12), pair
 
 
 def by_waterz(affinities, fragments, merge_function, threshold):
