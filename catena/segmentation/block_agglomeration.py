@@ -185,7 +185,7 @@ def _merge_history(
     for axis, channel in enumerate((channels.z, channels.y, channels.x)):
         if channel is not None:
             values[axis, ::apart] = affinities[channel] / np.float32(255)
-    with _silenced():
+    with silenced():
         _, history = next(
             waterz.agglomerate(
                 values,
@@ -203,7 +203,7 @@ def _merge_history(
 
 
 @contextlib.contextmanager
-def _silenced() -> Iterator[None]:
+def silenced() -> Iterator[None]:
     """Keep what waterz prints, also from C++, out of the standard output."""
     sys.stdout.flush()
     kept = os.dup(1)
