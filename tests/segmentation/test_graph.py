@@ -290,7 +290,7 @@ def test_any_small_graph_merges_as_by_brute_force(seed, levels):
 
 
 def by_waterz(affinities, fragments, merge_function, threshold):
-    with waterz_way._silenced():
+    with waterz_way.silenced():
         (labels,) = waterz.agglomerate(
             affinities.astype(np.float32) / np.float32(255),
             [threshold],
