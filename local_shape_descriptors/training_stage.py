@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     from local_shape_descriptors.training_volumes import TrainingVolume
 
 Settings = LocalShapeDescriptorsConfig
+TOLD = {"task", "experiment", "seed", "model", "augment", "train", "fragments", "agglomerate"}
+"""What a checkpoint tells of its experiment: how it was trained, and how its affinities are meant to be segmented.
+
+Not where its data lie, nor what is done with the result: later stages depend on the checkpoint's bytes, and the same
+training elsewhere is to make the same file.
+"""
 
 
 class TrainStage(Stage):
@@ -75,11 +81,6 @@ class TrainStage(Stage):
 
     def settings(self, config: Settings, volume: str) -> Mapping[str, Any]:
         """Return all that the weights depend on; validation segments with fixed settings, which do not enter."""
-        regions = {
-            region: {name: config.volume(name).regions[region].model_dump(mode="json") for name in names}
-            for region in ("train", "validation")
-            if (names := trained_on(config, region))
-        }
         volumes = [  # in order: which volume a crop is drawn from depends on it
             [name, config.volume(name).background_labelled, config.volume(name).weight]
             for name in trained_on(config, "train")
@@ -89,7 +90,7 @@ class TrainStage(Stage):
             "model": config.model.fingerprinted(),
             "augment": config.augment.model_dump(mode="json"),
             "train": config.train.fingerprinted(),
-            "regions": regions,
+            "regions": _trained_regions(config),
             "volumes": volumes,
         }
 
@@ -111,8 +112,7 @@ class TrainStage(Stage):
             execution=config.execution.train,
             validate=validation(config),
             progress=progress,
-            # not where it was trained: the same training elsewhere makes the same file, and redoes nothing below
-            user_config=config.model_dump(mode="json", exclude={"execution", "output"}),
+            user_config={**config.model_dump(mode="json", include=TOLD), "regions": _trained_regions(config)},
             first=checkpoint_path(job, "first") if "first" in job.inputs else None,
         )
         best = folder / "checkpoints" / BEST
@@ -187,6 +187,15 @@ def _of_the_first(config: Settings) -> Settings:
 def trained_on(config: Settings, region: str) -> list[str]:
     """Return the volumes with raw and labels in `region`."""
     return [name for name in config.scored_with(region) if config.volume(name).raw is not None]
+
+
+def _trained_regions(config: Settings) -> dict[str, dict[str, Any]]:
+    """Return as plain values the regions, by their use and the volumes' names, that training reads."""
+    return {
+        region: {name: config.volume(name).regions[region].model_dump(mode="json") for name in names}
+        for region in ("train", "validation")
+        if (names := trained_on(config, region))
+    }
 
 
 def used_labels(config: Settings, volume: str) -> dict[str, str]:
