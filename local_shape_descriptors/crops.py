@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gunpowder as gp
 import numpy as np
 from funlib.geometry import Coordinate, Roi
+from numpy.typing import NDArray
 
 from catena.augmentation.in_step import StepAugmentation
 from catena.augmentation.roles import Role
@@ -25,6 +26,7 @@ from catena.nodes.reject import RejectUnlabelled
 from catena.training.dataset import Crop
 from local_shape_descriptors.heads import NEURONS
 from local_shape_descriptors.model import ModelConfig
+from local_shape_descriptors.step_targets import IN_STEP, Margin, StepTargets
 from local_shape_descriptors.targets import LabelKeys, TargetKeys, TargetSettings, add_targets
 from local_shape_descriptors.training_volumes import Source, is_known, known_where_not_background
 
@@ -49,6 +51,7 @@ class NeuronCrops:
     output_shape: Coordinate
     output_begin: Coordinate
     min_labelled: float
+    targets_in_step: bool = False
 
     @contextmanager
     def __call__(self) -> Iterator[Callable[[int], Crop]]:
@@ -69,6 +72,22 @@ class NeuronCrops:
         return StepAugmentation(extras, (z, y, x)) if extras else None
 
     @property
+    def step_targets(self) -> StepTargets | None:
+        """What is left of targets to the training step."""
+        heads = [name for name, head in self.model.heads.items() if self.targets_in_step and head.target in IN_STEP]
+        return StepTargets(replace(self._settings, model=self.model.only(heads))) if heads else None
+
+    @property
+    def _with_crops(self) -> ModelConfig:
+        """The model with those heads whose targets come with the crops."""
+        later = self.step_targets
+        return self.model.only(self.model.heads.keys() - later.settings.model.heads.keys()) if later else self.model
+
+    @property
+    def _settings(self) -> TargetSettings:
+        return TargetSettings(self.model, self.voxel_size, self.units_per_nm)
+
+    @property
     def label_roles(self) -> dict[gp.ArrayKey, Role]:
         """What the arrays beside raw are: ids, and where they are known, of all labels there are."""
         roles: dict[gp.ArrayKey, Role] = {}
@@ -80,7 +99,8 @@ class NeuronCrops:
     def pipeline(self) -> gp.Pipeline:
         """Return the pipeline: volumes, location, augmentation, targets, weights."""
         pipeline = augmented(self.plain_pipeline(), self.augment, RAW, self.label_roles)
-        return add_targets(pipeline, TargetSettings(self.model, self.voxel_size, self.units_per_nm))
+        # of all heads: random numbers follow from the seed and the number of nodes it passes
+        return add_targets(pipeline, self._settings)
 
     def plain_pipeline(self) -> gp.Pipeline:
         """Return the part of the pipeline before augmentation: raw and labels of crops that are accepted."""
@@ -140,19 +160,40 @@ class NeuronCrops:
         request = gp.BatchRequest(random_seed=seed)
         begin = self.output_begin * self.voxel_size * -1
         request[RAW] = gp.ArraySpec(roi=Roi(begin, self.input_shape * self.voxel_size))
-        for head in self.model.heads:
+        for head in self._with_crops.heads:
             keys = TargetKeys.of(head)
             for key in (keys.target, keys.weight):
                 request[key] = gp.ArraySpec(roi=self.target)
+        for key, margin in self._for_step.values():
+            before, behind = (each * self.voxel_size for each in (margin.before, margin.behind))
+            request[key] = gp.ArraySpec(roi=self.target.grow(before, behind))
         return request
 
+    @property
+    def _for_step(self) -> dict[str, tuple[gp.ArrayKey, Margin]]:
+        """By name the labels that the training step makes targets of, and how far around these it needs them."""
+        later = self.step_targets
+        wanted: dict[str, tuple[gp.ArrayKey, Margin]] = {}
+        if later is not None:
+            for name in later.settings.model.labels():
+                keys, (of_labels, of_known) = LabelKeys.of(name), later.margins(name)
+                wanted |= {f"labels_{name}": (keys.labels, of_labels), f"labelled_{name}": (keys.labelled, of_known)}
+        return wanted
+
     def _crop(self, batch: gp.Batch) -> Crop:
-        heads = {head: TargetKeys.of(head) for head in self.model.heads}
+        heads = {head: TargetKeys.of(head) for head in self._with_crops.heads}
         return Crop(
             raw=batch[RAW].data[None],
             targets={head: batch[keys.target].data.astype(np.float32) for head, keys in heads.items()},
             weights={head: batch[keys.weight].data for head, keys in heads.items()},
+            labels={name: _signed(batch[key].data) for name, (key, _) in self._for_step.items()},
         )
+
+
+def _signed(labels: NDArray[Any]) -> NDArray[np.signedinteger]:
+    """Return labels in a type that torch computes with; those of uint64 as the same bits."""
+    signed: NDArray[np.signedinteger] = labels.view(f"i{labels.itemsize}")
+    return signed
 
 
 @contextmanager

@@ -85,7 +85,9 @@ def train(
     """
     model, config = model or ModelConfig(), config or TrainConfig()
     before = open_first(model, first)
-    crops = open_crops(volumes, model, config, augment, before.config if before else None)
+    execution = execution or TrainExecution()
+    in_step = execution.targets == "step"
+    crops = open_crops(volumes, model, config, augment, before.config if before else None, targets_in_step=in_step)
     return train_network(
         crops.network,
         crops,
@@ -99,6 +101,7 @@ def train(
         losses={head: each.weighted_losses for head, each in crops.model.heads.items()},
         offsets={head: offsets for head in crops.model.heads if (offsets := model.offsets(head))},
         augmentation=crops.in_step,
+        targets=crops.step_targets,
         initial=_taking(before.network) if before else None,
     )
 
@@ -146,8 +149,12 @@ def open_crops(
     config: TrainConfig,
     augment: AugmentConfig | None = None,
     first: AnyNetworkConfig | None = None,
+    *,
+    targets_in_step: bool = False,
 ) -> NeuronCrops:
     """Look at the ground truth, and return the crops that a model is trained on; see :func:`train`.
+
+    With `targets_in_step` they bring labels for the heads whose targets the training step can make.
 
     Raises
     ------
@@ -172,6 +179,7 @@ def open_crops(
         output_shape=shapes.output_shape_vox(input_shape),
         output_begin=shapes.output_begin_vox(input_shape),
         min_labelled=config.min_labelled,
+        targets_in_step=targets_in_step,
     )
 
 

@@ -6,7 +6,7 @@ import gunpowder as gp
 import numpy as np
 from funlib.geometry import Coordinate
 
-from catena.targets import descriptor_context_nm, shape_descriptors
+from catena.targets import descriptor_context_vox, shape_descriptors
 from catena.targets.shape_descriptors_components import Components
 from catena.targets.shape_descriptors_settings import Sigma
 from catena.targets.shape_descriptors_windows import Mode
@@ -103,7 +103,5 @@ class AddShapeDescriptors(gp.BatchFilter):
     @property
     def _context(self) -> Coordinate:
         """Reach of the window, rounded up to whole voxels."""
-        depth, *plane = descriptor_context_nm(self.sigma, self.mode)
-        reach = (0 if self.in_plane else depth, *plane)
         sizes = self.spec[self.eroded].voxel_size
-        return Coordinate(-(-each // size) * size for each, size in zip(reach, sizes, strict=True))
+        return descriptor_context_vox(self.sigma, sizes, self.mode, in_plane=self.in_plane) * sizes

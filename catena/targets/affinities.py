@@ -52,7 +52,7 @@ def affinities(
     values = np.zeros((len(offsets), *labels.shape), dtype=np.uint8)
     mask = np.zeros_like(values)
     for k, offset in enumerate(offsets):
-        here, there = _ends(labels.shape, offset)
+        here, there = pair_slices(labels.shape, offset)
         equal = values[k][here]
         np.equal(labels[here], labels[there], out=equal.view(np.bool_))
         equal &= labels[here] != 0
@@ -63,7 +63,7 @@ def affinities(
 Slices = tuple[slice, ...]
 
 
-def _ends(shape: tuple[int, ...], offset: Coordinate) -> tuple[Slices, Slices]:
+def pair_slices(shape: tuple[int, ...], offset: Coordinate) -> tuple[Slices, Slices]:
     """Return the slices of all voxels p, and of p + offset, with both inside the array."""
     here = tuple(slice(min(max(0, -o), n), max(min(n, n - o), 0)) for o, n in zip(offset, shape, strict=True))
     there = tuple(slice(each.start + o, each.stop + o) for each, o in zip(here, offset, strict=True))

@@ -116,6 +116,15 @@ def descriptor_context_nm(sigma_nm: Sigma, mode: Mode = "gaussian") -> tuple[int
     return tuple(int(np.ceil(reach_in_sigma(mode) * each)) for each in sigma_per_axis(sigma_nm, 3))
 
 
+def descriptor_context_vox(
+    sigma: Sigma, voxel_size: Coordinate, mode: Mode = "gaussian", *, in_plane: bool = False
+) -> Coordinate:
+    """Return the context of :func:`descriptor_context_nm` in whole voxels; none along z in plane."""
+    depth, *plane = descriptor_context_nm(sigma, mode)
+    reach = (0 if in_plane else depth, *plane)
+    return Coordinate(-(-each // size) for each, size in zip(reach, voxel_size, strict=True))
+
+
 def _described(
     labels: NDArray[np.integer], settings: DescriptorSettings, subset: Collection[int] | None, threads: int
 ) -> NDArray[np.float32]:

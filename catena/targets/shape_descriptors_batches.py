@@ -102,10 +102,10 @@ def similar_objects(objects: Objects, settings: DescriptorSettings) -> Iterator[
     extents = [np.minimum(_rounded(ends - begins), limits) for begins, ends in (sources, targets)]
     groups = list(_groups(np.concatenate(extents, axis=1)))
     device = objects.owners.device
-    rank = torch.zeros(int(numbers[-1]) + 1, dtype=torch.int64)
+    rank = torch.zeros(int(numbers[-1]) + 1, dtype=torch.int64, device="cpu")  # filled here, then copied
     place = torch.zeros_like(rank)
     for k, group in enumerate(groups):
-        rank[numbers[group]], place[numbers[group]] = k, torch.arange(len(group))
+        rank[numbers[group]], place[numbers[group]] = k, torch.arange(len(group), device="cpu")
     ranks = rank.to(device)[objects.owners]
     order = torch.argsort(ranks, stable=True)
     parts = torch.split(order, torch.bincount(ranks, minlength=len(groups)).tolist())

@@ -164,6 +164,11 @@ class TrainExecution(Config):
     data_workers: int = Field(
         1, ge=0, description="Processes that prepare crops, per device; 0 prepares them where the network is trained."
     )
+    targets: Literal["crop", "step"] = Field(
+        "crop",
+        description="Where targets are made of labels: crop, by the data workers; step, in the training step on the "
+        "network's device, for GPUs that wait for data. Distances to rims always come with the crops.",
+    )
     threads: int | None = Field(
         None, ge=1, description="Threads of the network on a CPU, per process. Default: all cores, shared out."
     )

@@ -8,7 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -33,15 +33,21 @@ class Crop:
         Per head ``(channels, z, y, x)`` float32 in [0, 1], of the network's output shape.
     weights
         Per head, broadcastable to the target; 0 where nothing is known.
+    labels
+        ``(z, y, x)`` integers by name, for the heads whose targets the training step makes (:data:`MakeTargets`).
     """
 
     raw: NDArray[np.float32]
     targets: Mapping[str, NDArray[np.float32]]
     weights: Mapping[str, NDArray[np.float32]]
+    labels: Mapping[str, NDArray[np.integer]] = field(default_factory=dict)
 
 
 OpenCrops = Callable[[], AbstractContextManager[Callable[[int], Crop]]]
 """Opens the data in the current process; what it yields makes a crop of a seed."""
+
+MakeTargets = Callable[[Mapping[str, Tensor]], Mapping[str, tuple[Tensor, Tensor]]]
+"""Makes targets and weights of a batch of labels ``(b, z, y, x)``, per head, on the labels' device."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,7 @@ class Batch:
     targets: dict[str, Tensor]
     weights: dict[str, Tensor]
     seeds: tuple[int, ...] = ()
+    labels: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -60,11 +67,19 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """Return this batch on `device`."""
-        return Batch(
-            self.raw.to(device, non_blocking=True),
-            {name: each.to(device, non_blocking=True) for name, each in self.targets.items()},
-            {name: each.to(device, non_blocking=True) for name, each in self.weights.items()},
-            self.seeds,
+        targets, weights, labels = (
+            {name: each.to(device, non_blocking=True) for name, each in arrays.items()}
+            for arrays in (self.targets, self.weights, self.labels)
+        )
+        return Batch(self.raw.to(device, non_blocking=True), targets, weights, self.seeds, labels)
+
+    def with_targets(self, make: MakeTargets) -> Batch:
+        """Return this batch with the targets that `make` makes of its labels beside those it has."""
+        made = make(self.labels)
+        return replace(
+            self,
+            targets={**self.targets, **{head: target for head, (target, _) in made.items()}},
+            weights={**self.weights, **{head: weight for head, (_, weight) in made.items()}},
         )
 
 
@@ -136,6 +151,7 @@ def stack(crops: list[Crop], seeds: tuple[int, ...] = ()) -> Batch:
         {name: _stacked([each.targets[name] for each in crops]) for name in first.targets},
         {name: _stacked([each.weights[name] for each in crops]) for name in first.weights},
         seeds,
+        {name: torch.from_numpy(np.stack([each.labels[name] for each in crops])) for name in first.labels},
     )
 
 

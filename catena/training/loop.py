@@ -15,7 +15,7 @@ from catena.networks import AnyNetworkConfig, Loss
 from catena.networks.losses import DEFAULT_LOSS, Offsets
 from catena.training.clock import timed
 from catena.training.config import TrainConfig, TrainExecution
-from catena.training.dataset import OpenCrops, dead_workers_explained, steps
+from catena.training.dataset import MakeTargets, OpenCrops, dead_workers_explained, steps
 from catena.training.fabric import chosen_precision, on_gpu
 from catena.training.log import opened_log
 from catena.training.place import Place
@@ -43,6 +43,7 @@ def train(
     offsets: Mapping[str, Offsets] | None = None,
     initial: Initial | None = None,
     augmentation: StepAugmentation | None = None,
+    targets: MakeTargets | None = None,
     seed: int = 0,
     execution: TrainExecution | None = None,
     validate: Validate | None = None,
@@ -71,6 +72,8 @@ def train(
         Called once with the network, before the first iteration of all; not where a checkpoint is there.
     augmentation
         What is done to raw within the step.
+    targets
+        Makes the targets of those heads for which crops bring labels instead, within the step.
     validate
         Called every ``config.validation_interval`` iterations, and at the end.
     user_config
@@ -103,6 +106,7 @@ def train(
         execution,
         dict(user_config or {}),
         augmentation,
+        targets,
         validated=validate is not None,
     )
     with started(partial(_train, training), execution.devices) as place:

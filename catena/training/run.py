@@ -29,7 +29,7 @@ from catena.networks.losses import Offsets
 from catena.training.checkpoints import BEST, Checkpoints
 from catena.training.clock import Clock
 from catena.training.config import TrainConfig, TrainExecution
-from catena.training.dataset import Batch, CropDataset, OpenCrops
+from catena.training.dataset import Batch, CropDataset, MakeTargets, OpenCrops
 from catena.training.fabric import open_fabric
 from catena.training.failed_batch import failed_batch_path, save_failed_batch
 from catena.training.optimisation import AveragedWeights, gradient_norm, make_optimiser
@@ -85,6 +85,7 @@ class Training:
     execution: TrainExecution
     user_config: dict[str, Any]
     augmentation: StepAugmentation | None
+    targets: MakeTargets | None
     validated: bool
 
     def dataset(self, start: int, place: Place) -> CropDataset:
@@ -248,6 +249,8 @@ class TrainingRun:
     def _given(self, part: Batch) -> Batch:
         """Return on the device what the network gets of a batch: the same each time."""
         batch = part.to(self.device)
+        if self.training.targets is not None:
+            batch = batch.with_targets(self.training.targets)
         return batch if self.augmented is None else replace(batch, raw=self.augmented(batch.raw, batch.seeds))
 
     def _losses(self, predictions: Mapping[str, Tensor], batch: Batch) -> Tensor:
