@@ -11,7 +11,9 @@ from mongodb_server import MongoDBServer
 from postgresql_server import PostgreSQLServer
 
 from catena.graphs import GraphStore, StoreUrl, open_store, sqlite_url
+from catena.graphs.mongodb import MongoDBStore
 from catena.graphs.mongodb_client import Connection
+from catena.graphs.mongodb_open import open_mongodb
 from catena.graphs.url import PASSWORD_VARIABLE
 
 REAL_MONGODB = "CATENA_TEST_MONGODB_URI"
@@ -63,6 +65,13 @@ def impatient_mongodb_url(mongodb_server: MongoDBServer, monkeypatch: pytest.Mon
     monkeypatch.setattr("pymongo.common.MIN_HEARTBEAT_INTERVAL", 0.01)
     monkeypatch.setattr("catena.graphs.pauses.FIRST_PAUSE_S", 0.001)
     return f"mongodb://127.0.0.1:{mongodb_server.port}/graphs?namespace=fib25&serverSelectionTimeoutMS=300"
+
+
+@pytest.fixture
+def impatient_mongodb_store(impatient_mongodb_url: str) -> Iterator[MongoDBStore]:
+    with open_mongodb(impatient_mongodb_url, patience_s=5) as opened:
+        assert isinstance(opened, MongoDBStore)
+        yield opened
 
 
 @pytest.fixture
