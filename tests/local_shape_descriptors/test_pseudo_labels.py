@@ -147,3 +147,25 @@ def test_what_there_is_nothing_to_learn_from(student: dict[str, Any], tmp_path: 
     refused(r"no pseudo-labels of volume new: .*segmentation; run: catena segment .*config\.yaml --volume new")
     student["volumes"]["phantom"]["raw"] = str(tmp_path / "new.zarr/volumes/raw")
     refused(r"volume new is volumes\.phantom, whose regions test must not be trained on")
+
+
+@pytest.mark.parametrize("way", ["as it is", "link", "relative", "roundabout"])
+def test_what_is_tested_on_stays_unseen_by_whatever_path(
+    settings: dict[str, Any], em: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    container = Path(em["raw"].split(".zarr")[0] + ".zarr")
+    monkeypatch.chdir(container.parent)
+    (tmp_path / "link").symlink_to(container.parent)
+    paths = {
+        "as it is": container,
+        "link": tmp_path / "link" / container.name,
+        "relative": Path(container.name),
+        "roundabout": tmp_path / "link" / "over" / ".." / container.name,
+    }
+    volume = {"raw": f"{paths[way]}/volumes/raw"}
+    (tmp_path / "runs/teacher").mkdir(parents=True)
+    teacher = LocalShapeDescriptorsConfig.parse({**settings, "inputs": {}, "volumes": {"new": volume}})
+    (tmp_path / "runs/teacher/config.yaml").write_text(to_yaml(teacher))
+    settings["train"] = {"pseudo_labels": {"from": "teacher", "volumes": ["new"]}}
+    with pytest.raises(ConfigError, match=r"volume new is volumes\.phantom, whose regions validation and test must not"):
+        segmented_elsewhere(LocalShapeDescriptorsConfig.parse(settings))
