@@ -40,6 +40,10 @@ class SQLSession(ABC):
     def execute(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run one statement and return its rows, if it has any."""
 
+    def execute_if_free(self, statement: str) -> None:
+        """Run one statement that may as well be left out, unless it would have to wait for others."""
+        self.execute(statement)
+
     @abstractmethod
     def insert(self, table: str, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Add rows, one array per column."""

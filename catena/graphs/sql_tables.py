@@ -76,16 +76,17 @@ class RowTable(Table):
             f"{session.table_options(self.schema.key)}"
         )
         if not session.indexes_late:
-            self._make_index(session)
+            session.execute(self._index)
 
     def index_blocks(self, session: SQLSession) -> None:
         """Make the index on the block if it was left for later."""
         if session.indexes_late and session.writable:
-            self._make_index(session)
+            session.execute(self._index)
 
-    def _make_index(self, session: SQLSession) -> None:
+    @property
+    def _index(self) -> str:
         # named by the serial: an index keeps its name when the table is renamed
-        session.execute(f'CREATE INDEX IF NOT EXISTS catena_block_{self.serial} ON "{self.name}" (block)')
+        return f'CREATE INDEX IF NOT EXISTS catena_block_{self.serial} ON "{self.name}" (block)'
 
     def insert(self, session: SQLSession, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Add rows; `arrays` has the column `block`."""
@@ -95,8 +96,9 @@ class RowTable(Table):
         self, session: SQLSession, names: Sequence[str], blocks: Sequence[int] | None, rows: int, after: Place | None
     ) -> tuple[dict[str, NDArray[Any]] | None, Place | None]:
         """Return the next `rows` rows in the order of the key."""
-        if blocks is not None and after is None:
-            self.index_blocks(session)
+        if blocks is not None and after is None and session.indexes_late and session.writable:
+            # one statement, so all of the index or none; without it rows are found all the same: no reader waits for it
+            session.execute_if_free(self._index)
         key = self.schema.key
         asked = tuple(dict.fromkeys((*names, *key)))  # each once; the key tells where to go on
         where, values = self._where(session, blocks, {f"({quoted(key)}) >": after})

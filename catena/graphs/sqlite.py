@@ -30,7 +30,8 @@ class SQLiteStore(SQLStore):
     The database is in WAL mode: readers never wait, writers queue for up to `patience_s` seconds.
     What has committed survives the death of any process, not the crash of the whole machine. Rows lie as
     ``TABLE(columns…, block)`` with the key as primary key; the index by which rows are found by their
-    block is made when such rows are first looked for or replaced, or when the table is renamed.
+    block is made when such rows are first looked for (unless another process is writing) or replaced, or when the table
+    is renamed.
 
     Parameters
     ----------

@@ -55,6 +55,18 @@ class SQLiteSession(SQLSession):
         """Run one statement and return its rows, if it has any."""
         return self.connection.execute(statement, values).fetchall()
 
+    def execute_if_free(self, statement: str) -> None:
+        """Run one statement that may as well be left out, unless another process is writing the file."""
+        ((patience,),) = self.execute("PRAGMA busy_timeout")
+        self.execute("PRAGMA busy_timeout=0")
+        try:
+            self.execute(statement)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:  # the low byte: there are several kinds of busy
+                raise
+        finally:
+            self.execute(f"PRAGMA busy_timeout={patience}")
+
     def insert(self, table: str, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Add rows, one array per column."""
         columns, width = ", ".join(f'"{name}"' for name in arrays), len(arrays)

@@ -2,7 +2,9 @@
 
 import os
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -200,3 +202,61 @@ def test_the_index_on_the_block_is_made_when_it_is_needed(tmp_path: Path, need: 
         else:
             store.rename("edges", "final")
         assert _indexes(path) == ["catena_block_1"]
+
+
+def test_who_reads_blocks_does_not_wait_for_the_index(tmp_path: Path) -> None:
+    path = tmp_path / "rag.sqlite"
+    with SQLiteStore(path) as store, SQLiteStore(path, patience_s=0.05) as impatient:
+        store.create("edges", EDGES)
+        store.write_block("edges", 1, edges((7, 9, 0.5)))
+        with store._session.transaction():
+            assert impatient.read("edges", blocks=[1])["u"].tolist() == [7]
+            assert _indexes(path) == []
+        assert impatient.read("edges", blocks=[1])["u"].tolist() == [7]
+        assert _indexes(path) == ["catena_block_1"]
+        assert impatient._session.execute("PRAGMA busy_timeout") == [(50,)]  # writers wait as before
+
+
+def test_an_index_is_made_wholly_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "rag.sqlite"
+    with SQLiteStore(path) as store:
+        store.create("edges", EDGES)
+        store.write_block("edges", 1, edges(*((i, i + 1, 0.5) for i in range(1000))))
+        connection = store._session.connection
+        calls = iter([0] * 20)
+        connection.set_progress_handler(lambda: next(calls, 1), 100)  # stops it in the midst
+        with pytest.raises(StoreError, match="interrupted"):
+            store.read("edges", blocks=[1])
+        connection.set_progress_handler(None, 0)
+        assert not connection.in_transaction
+        assert _indexes(path) == []
+        assert len(store.read("edges", blocks=[1])["u"]) == 1000
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def test_readers_that_make_the_index_and_writers_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "rag.sqlite"
+    with SQLiteStore(path) as store:
+        store.create("edges", EDGES)
+        for block in range(4):
+            store.write_block("edges", block, edges(*((i, block, 0.5) for i in range(100))))
+    together = Barrier(8)
+
+    def read(block: int) -> int:
+        with SQLiteStore(path) as store:
+            together.wait()
+            return len(store.read("edges", blocks=[block])["u"])
+
+    def write(block: int) -> int:
+        with SQLiteStore(path) as store:
+            together.wait()
+            for _ in range(5):
+                store.write_block("edges", block, edges(*((i, block, 0.5) for i in range(100))))
+            return store.count("edges")
+
+    with ThreadPoolExecutor(8) as pool:
+        readers, writers = [pool.submit(read, each) for each in range(4)], [pool.submit(write, 4 + k) for k in range(4)]
+        assert [each.result() for each in readers] == [100] * 4
+        assert max(each.result() for each in writers) == 800
+    with SQLiteStore(path) as store:
+        assert [len(store.read("edges", blocks=[each])["u"]) for each in range(8)] == [100] * 8
