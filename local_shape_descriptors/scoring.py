@@ -105,6 +105,26 @@ def slabs(roi: Roi, voxel_size: Coordinate) -> Iterator[Roi]:
         yield Roi((begin, *roi.begin[1:]), (end - begin, *roi.shape[1:]))
 
 
+def counted_parts(
+    segmentation: Array,
+    truth: Truth,
+    policy: ZeroPolicy = "one_object",
+    reference: Array | None = None,
+) -> Iterator[tuple[Roi, NDArray[np.unsignedinteger], NDArray[np.unsignedinteger]]]:
+    """Yield the labels of a segmentation and of the truth as they count, in one part of the region after the other."""
+    geometry: VolumeGeometry = truth.geometry
+    parts = [truth.roi] if policy == "filled" else slabs(truth.roi, geometry.voxel_size)
+    for roi in parts:
+        values, labels = apply_zero_policy(
+            segmentation.read(roi, outside="zero").astype(np.uint64),
+            truth.read(roi),
+            policy,
+            voxel_size=geometry.voxel_size,
+            reference=None if reference is None else reference.read(roi, outside="zero"),
+        )
+        yield roi, values, labels
+
+
 def count(
     segmentation: Array,
     truth: Truth,
@@ -121,17 +141,8 @@ def count(
     DataError
         If the region has no labelled voxel.
     """
-    geometry: VolumeGeometry = truth.geometry
     table = Contingency()
-    parts = [truth.roi] if policy == "filled" else slabs(truth.roi, geometry.voxel_size)
-    for roi in parts:
-        values, labels = apply_zero_policy(
-            segmentation.read(roi, outside="zero").astype(np.uint64),
-            truth.read(roi),
-            policy,
-            voxel_size=geometry.voxel_size,
-            reference=None if reference is None else reference.read(roi, outside="zero"),
-        )
+    for _, values, labels in counted_parts(segmentation, truth, policy, reference):
         table.add(values, labels)
     return table if policy == "common" else truth.require_labels(table)
 

@@ -3,6 +3,7 @@
 from catena.evaluation.baseline import BaselineConfig, pseudo_affinities
 from catena.evaluation.contingency import Contingency
 from catena.evaluation.erl import RunLength, expected_run_length
+from catena.evaluation.errors import ObjectError, Part, mergers, splits
 from catena.evaluation.rand import AdaptedRand, adapted_rand_error
 from catena.evaluation.scores import RegionScores, Scores, score
 from catena.evaluation.skeletons import Skeleton, read_swc, segments_at
@@ -15,6 +16,8 @@ __all__ = [
     "AdaptedRand",
     "BaselineConfig",
     "Contingency",
+    "ObjectError",
+    "Part",
     "RegionScores",
     "RunLength",
     "Scores",
@@ -26,10 +29,12 @@ __all__ = [
     "apply_zero_policy",
     "expected_run_length",
     "fill_zeros",
+    "mergers",
     "pseudo_affinities",
     "read_swc",
     "score",
     "segments_at",
+    "splits",
     "sweep_thresholds",
     "variation_of_information",
 ]

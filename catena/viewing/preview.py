@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from funlib.geometry import Coordinate
-from matplotlib import patheffects
 from numpy.typing import NDArray
 
 from catena.errors import ConfigError, GeometryError, nearest_names
@@ -16,13 +15,13 @@ from catena.viewing.colours import channels_as_rgb, contrast_limits, image_as_rg
 from catena.viewing.figure import FAINT, INK, new_figure, save_figure
 from catena.viewing.kinds import Kind, kind_of
 from catena.viewing.planes import Planes, cut_planes
+from catena.viewing.scale_bar import draw_scale_bar
 
 _ROWS = ("xy", "xz", "yz")
 _DPI = 200
 _PANEL_IN = (2.0, 4.0)  # the longest side of a panel: one pixel per voxel between these
 _GAP_IN = 0.06
 _LEFT_IN, _TOP_IN, _TITLE_IN, _MARGIN_IN = 0.36, 0.30, 0.26, 0.10
-_NICE_NM = np.array([1, 2, 5])[None, :] * 10.0 ** np.arange(0, 8)[:, None]
 
 Picture = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]
 
@@ -174,7 +173,7 @@ def _draw(pictures: Mapping[str, Picture], layout: _Layout, title: str | None) -
                 middle = 1 - (top + layout.heights[row] / 2) / height
                 figure.text(0.2 / width, middle, _ROWS[row], ha="center", va="center", size=8.5, color=INK, rotation=90)
                 if row == 0:
-                    _draw_scale_bar(axes, layout)
+                    draw_scale_bar(axes, layout.widths[0] / layout.inch_per_nm, layout.heights[0])
             top += layout.heights[row] + _GAP_IN
     if title is not None:
         figure.text(_LEFT_IN / width, 1 - 0.1 / height, title, ha="left", va="top", size=10, color=INK, weight="bold")
@@ -191,35 +190,3 @@ def _draw_panel(
     for spine in axes.spines.values():
         spine.set(color=FAINT, linewidth=0.4)
     return axes
-
-
-def _draw_scale_bar(axes: Any, layout: _Layout) -> None:
-    """Draw a bar of a round length, about a quarter of the panel, in its lower left corner."""
-    width_nm = layout.widths[0] / layout.inch_per_nm
-    lengths = _NICE_NM.ravel()
-    length = float(lengths[lengths <= max(0.35 * width_nm, lengths[0])][-1])
-    begin, end = 0.05, 0.05 + length / width_nm
-    height = 0.1 / layout.heights[0]
-    outline = [patheffects.withStroke(linewidth=1.8, foreground="black")]
-    axes.plot(
-        [begin, end],
-        [height, height],
-        transform=axes.transAxes,
-        color="white",
-        linewidth=3,
-        solid_capstyle="butt",
-        path_effects=[patheffects.withStroke(linewidth=4.4, foreground="black")],
-    )
-    label = f"{length / 1000:g} µm" if length >= 1000 else f"{length:g} nm"
-    axes.text(
-        (begin + end) / 2,
-        height + 0.05 / layout.heights[0],
-        label,
-        transform=axes.transAxes,
-        color="white",
-        size=8,
-        weight="bold",
-        ha="center",
-        va="bottom",
-        path_effects=outline,
-    )
