@@ -67,5 +67,6 @@ build: dev  ## Build the wheel into dist/
 containers:  ## Build the container image and run a tiny demo in it: minutes
 	containers/build.sh
 
-clean:  ## Remove what was built (not .venv, not runs)
+clean:  ## Remove what was built, compiled kernels too (not .venv, not runs)
 	rm -rf build dist site .mypy_cache .ruff_cache .pytest_cache
+	find catena local_shape_descriptors data_prep -path '*/__pycache__/*.nb[ic]' -delete
