@@ -4,7 +4,7 @@ import gunpowder as gp
 import numpy as np
 
 from catena.nodes.augment_config import CopyPasteConfig
-from catena.nodes.copy_paste_augment import CopyPasteAugment, draw_pastes, paste, paste_labels, unused_ids
+from catena.nodes.copy_paste_augment import CopyPasteAugment, Paste, draw_pastes, paste, paste_labels, unused_ids
 
 RAW, LABELS, MASK = gp.ArrayKey("RAW"), gp.ArrayKey("LABELS"), gp.ArrayKey("MASK")
 ALWAYS = CopyPasteConfig(probability=1, min_voxels=2, max_fraction=0.5)
@@ -35,6 +35,12 @@ def test_the_copy_brings_its_image_with_it_under_a_new_id():
         np.testing.assert_array_equal(new_raw[drawn.target], raw[drawn.source])
         assert (labels[drawn.source] == 2**53 + 1).all()
         np.testing.assert_array_equal(new_labels[~copied], labels[~copied])
+
+
+def test_an_object_that_a_copy_cuts_stays_one():
+    labels = np.full((1, 1, 5), 7, np.uint64)
+    across = (np.array([0]), np.array([0]), np.array([2]))
+    assert paste_labels(labels, [Paste(across, across, across, across, new_id=1)]).ravel().tolist() == [7, 7, 1, 7, 7]
 
 
 def test_what_surrounds_the_object_in_plane_is_copied_in_the_image_only():
