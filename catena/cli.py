@@ -7,11 +7,24 @@ import signal
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from catena import __version__
+from catena.cli_arguments import (
+    ConfigArgument,
+    Overrides,
+    RedoOption,
+    RetryOption,
+    VerifyOption,
+    VolumeOption,
+    YesOption,
+    epilog,
+    load,
+)
+from catena.cli_graph import graph
+from catena.cli_view import views
 from catena.errors import CatenaError
 
 COMMAND_GROUP = "catena.commands"
@@ -26,43 +39,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-StoreArgument = Annotated[
-    str, typer.Argument(help="`postgresql://…`, `mongodb://…`, or the path of a SQLite file.", show_default=False)
-]
-ConfigArgument = Annotated[Path, typer.Argument(help="The experiment's YAML file.", show_default=False)]
-Overrides = Annotated[
-    list[str] | None, typer.Argument(help="Settings that replace the file's: `key.path=value`.", show_default=False)
-]
-VolumeOption = Annotated[str | None, typer.Option("--volume", help="Only this volume (and what it needs).")]
-YesOption = Annotated[bool, typer.Option("--yes", help="Redo even work that took more than ten minutes.")]
-RedoOption = Annotated[str | None, typer.Option("--redo", help="Redo this stage and those below it.")]
-RetryOption = Annotated[bool, typer.Option("--retry-failed", help="Try blocks again that failed after all retries.")]
-VerifyOption = Annotated[bool, typer.Option("--verify-inputs", help="Read all input voxels instead of a sample.")]
-
-
-def _epilog(*examples: str) -> str:
-    return "**Examples**\n\n" + "\n\n".join(f"`{each}`" for each in examples)
-
-
-graph = typer.Typer(
-    help="Look into graph stores, copy graphs between them, drop graphs.",
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
-    epilog=_epilog("catena graph info fib25.yaml", "catena graph copy rag.sqlite 'postgresql://me@host/graphs'"),
-)
+app.add_typer(views)
 app.add_typer(graph, name="graph")
-
-
-def _load(path: Path, overrides: list[str] | None) -> tuple[Any, Any]:
-    from catena.config import apply_overrides, load_yaml
-    from catena.errors import ConfigError
-    from catena.task import load_task
-
-    values = apply_overrides(load_yaml(path), overrides or [])
-    if "task" not in values:
-        raise ConfigError(f"{path} does not say which task it is: add a line such as 'task: local_shape_descriptors'")
-    task = load_task(str(values["task"]))
-    return task, task.config.parse(values, where=str(path))
 
 
 def run_selected(path: Path, overrides: list[str] | None, **selection: Any) -> None:
@@ -75,7 +53,7 @@ def run_selected(path: Path, overrides: list[str] | None, **selection: Any) -> N
     if is_follower():  # started by torchrun, to train with the one process that runs the experiment
         follow_torchrun()
         return
-    task, config = _load(path, overrides)
+    task, config = load(path, overrides)
     with leading(), ConsoleReporter() as reporter:
         outcomes = run(task, config, Selection(**selection), reporter)
     print_summary(task, config, outcomes)
@@ -83,7 +61,7 @@ def run_selected(path: Path, overrides: list[str] | None, **selection: Any) -> N
 
 @app.command(
     "run",
-    epilog=_epilog(
+    epilog=epilog(
         "catena run fib25.yaml",
         "catena run fib25.yaml --to predict train.iterations=5000",
         "catena run fib25.yaml --retry-failed",
@@ -116,7 +94,7 @@ def run_command(
 
 
 @app.command(
-    "plan", epilog=_epilog("catena plan fib25.yaml", "catena plan fib25.yaml --workers 64 --volume medulla --json")
+    "plan", epilog=epilog("catena plan fib25.yaml", "catena plan fib25.yaml --workers 64 --volume medulla --json")
 )
 def plan_command(
     config: ConfigArgument,
@@ -131,7 +109,7 @@ def plan_command(
     from catena.planning import estimate_run, print_estimate, to_json
     from catena.progress import ConsoleReporter
 
-    task, settings = _load(config, overrides)
+    task, settings = load(config, overrides)
     with ConsoleReporter(stderr=True) as reporter:
         estimate = estimate_run(
             task, settings, volume=volume, workers=workers, quick=quick, samples=samples, reporter=reporter
@@ -144,7 +122,7 @@ def plan_command(
         raise typer.Exit(1)
 
 
-@app.command(epilog=_epilog("catena train fib25.yaml", "catena train fib25.yaml train.iterations=50000"))
+@app.command(epilog=epilog("catena train fib25.yaml", "catena train fib25.yaml train.iterations=50000"))
 def train(config: ConfigArgument, overrides: Overrides = None, redo: RedoOption = None, yes: YesOption = False) -> None:
     """Train the network (or go on training it)."""
     run_selected(config, overrides, last="train", redo=redo, yes=yes)
@@ -153,7 +131,7 @@ def train(config: ConfigArgument, overrides: Overrides = None, redo: RedoOption 
 def _add_part(name: str, last: str, text: str, example: str) -> None:
     """Add the command `name`, which runs what is not yet done up to the stage `last`."""
 
-    @app.command(name, help=text, epilog=_epilog(example))
+    @app.command(name, help=text, epilog=epilog(example))
     def part(
         config: ConfigArgument,
         overrides: Overrides = None,
@@ -180,7 +158,7 @@ _add_part(
 
 
 @app.command(
-    epilog=_epilog(
+    epilog=epilog(
         "catena segment fib25.yaml segmentation.threshold=0.4",
         "catena segment --pretrained fib25 data.zarr/volumes/raw -o out.zarr",
         "catena segment --pretrained list",
@@ -218,7 +196,7 @@ def segment(
             typer.echo(f"wrote {path}")
 
 
-@app.command("pretrained", epilog=_epilog("catena pretrained", "catena pretrained fib25"))
+@app.command("pretrained", epilog=epilog("catena pretrained", "catena pretrained fib25"))
 def pretrained_command(
     name: Annotated[str | None, typer.Argument(help="Show all of this network's card.")] = None,
 ) -> None:
@@ -231,7 +209,7 @@ def pretrained_command(
         print_card(name)
 
 
-@app.command(epilog=_epilog("catena tune fib25.yaml --trials 100", "catena tune fib25.yaml 'tune.methods=[basins]'"))
+@app.command(epilog=epilog("catena tune fib25.yaml --trials 100", "catena tune fib25.yaml 'tune.methods=[basins]'"))
 def tune(
     config: ConfigArgument,
     overrides: Overrides = None,
@@ -241,7 +219,7 @@ def tune(
     from catena.errors import ConfigError
     from catena.tuning.presentation import print_comparison, print_trial
 
-    task, settings = _load(config, [*(overrides or []), *([] if trials is None else [f"tune.trials={trials}"])])
+    task, settings = load(config, [*(overrides or []), *([] if trials is None else [f"tune.trials={trials}"])])
     if task.tune is None:
         raise ConfigError(f"task {task.name} has nothing to tune")
     found = task.tune(settings, print_trial)
@@ -249,45 +227,7 @@ def tune(
     typer.echo(f"wrote {found.path}, trials.csv and trials.png; next: catena run {found.path}")
 
 
-@app.command(epilog=_epilog("catena view fib25.yaml", "catena view fib25.yaml --screenshot view.png"))
-def view(
-    config: ConfigArgument,
-    overrides: Overrides = None,
-    volume: VolumeOption = None,
-    screenshot: Annotated[Path | None, typer.Option(help="Write a PNG through headless Chromium, then stop.")] = None,
-    host: Annotated[str, typer.Option(help="Address to serve on.")] = "127.0.0.1",
-) -> None:
-    """Open raw, affinities, fragments and segmentation in Neuroglancer."""
-    from catena.errors import ConfigError
-
-    task, settings = _load(config, overrides)
-    if task.view is None:
-        raise ConfigError(f"task {task.name} has no view")
-    task.view(settings, volume or next(iter(settings.volumes)), screenshot=screenshot, host=host)
-
-
-@app.command(
-    "view-augmentations",
-    epilog=_epilog(
-        "catena view-augmentations fib25.yaml", "catena view-augmentations fib25.yaml -o sheet.png --number 6"
-    ),
-)
-def view_augmentations(
-    config: ConfigArgument,
-    overrides: Overrides = None,
-    output: Annotated[Path, typer.Option("-o", "--output", help="The PNG to write.")] = Path("augmentations.png"),
-    number: Annotated[int, typer.Option("--number", min=1, help="Crops to show.")] = 4,
-) -> None:
-    """Draw training crops before and after augmentation, all of it and each part alone."""
-    from catena.errors import ConfigError
-
-    task, settings = _load(config, overrides)
-    if task.view_augmentations is None:
-        raise ConfigError(f"task {task.name} has no augmentation to show")
-    typer.echo(f"wrote {task.view_augmentations(settings, output, number)}")
-
-
-@app.command(epilog=_epilog("catena status fib25.yaml", "catena status fib25.yaml --watch"))
+@app.command(epilog=epilog("catena status fib25.yaml", "catena status fib25.yaml --watch"))
 def status(
     config: ConfigArgument,
     overrides: Overrides = None,
@@ -298,22 +238,22 @@ def status(
     from catena.status import print_status, watch_status
 
     if watch:
-        watch_status(*_load(config, overrides), every_s=every)
+        watch_status(*load(config, overrides), every_s=every)
     else:
-        print_status(*_load(config, overrides))
+        print_status(*load(config, overrides))
 
 
-@app.command("config", epilog=_epilog("catena config fib25.yaml", "catena config fib25.yaml train.batch_size=2"))
+@app.command("config", epilog=epilog("catena config fib25.yaml", "catena config fib25.yaml train.batch_size=2"))
 def config_command(config: ConfigArgument, overrides: Overrides = None) -> None:
     """Print the resolved configuration with every default."""
     from catena.config import to_yaml
 
-    _, settings = _load(config, overrides)
+    _, settings = load(config, overrides)
     typer.echo(to_yaml(settings), nl=False)
 
 
 @app.command(
-    epilog=_epilog(
+    epilog=epilog(
         "catena init local_shape_descriptors --raw data.zarr/volumes/raw",
         "catena init local_shape_descriptors --raw d.h5/raw --labels d.h5/labels -o experiment.yaml",
     )
@@ -340,82 +280,6 @@ def init(
     else:
         output.write_text(text)
         typer.echo(f"wrote {output}; next: catena run {output}")
-
-
-@graph.command(
-    epilog=_epilog(
-        "catena graph info fib25.yaml --volume medulla",
-        "catena graph info runs/fib25/volumes/medulla/rag.sqlite",
-        "catena graph info 'postgresql://me@db.lab.org/graphs?namespace=fib25_medulla'",
-    )
-)
-def info(
-    what: Annotated[str, typer.Argument(help="A store, or an experiment's YAML file.", show_default=False)],
-    overrides: Overrides = None,
-    volume: Annotated[str | None, typer.Option("--volume", help="Only this volume of the experiment.")] = None,
-) -> None:
-    """Count the rows of every table, and print what the store knows about them."""
-    from catena.errors import ConfigError
-    from catena.graphs.description import print_graph
-
-    if Path(what).suffix in (".yaml", ".yml"):
-        task, config = _load(Path(what), overrides)
-        if task.open_graph is None:
-            raise ConfigError(f"task {task.name} has no graph")
-        for name in [volume] if volume else config.volumes:
-            config.volume(name)
-            with task.open_graph(config, name, mode="r") as store:
-                print_graph(store)
-    elif volume or overrides:
-        raise ConfigError("--volume and settings go with an experiment's YAML file")
-    else:
-        with _open_graph(what, "r") as store:
-            print_graph(store)
-
-
-@graph.command(
-    epilog=_epilog(
-        "catena graph copy runs/fib25/volumes/medulla/rag.sqlite 'postgresql://me@host/graphs?namespace=fib25_medulla'",
-        "catena graph copy mongodb://host/classic rag.sqlite --table nodes --table edges_hist_quant_75",
-    )
-)
-def copy(
-    source: StoreArgument,
-    target: StoreArgument,
-    table: Annotated[list[str] | None, typer.Option("--table", help="Only this table; may be repeated.")] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Drop tables of the same names in the target.")] = False,
-) -> None:
-    """Copy a graph into another store; every table arrives whole or not at all."""
-    from catena.graphs.transfer import copy_graph, finished_tables
-
-    with _open_graph(source, "r") as read, _open_graph(target, "a") as written:
-        names = table or finished_tables(read)
-        total = sum(read.count(name) for name in names)
-        with typer.progressbar(length=total, label="rows") as bar:
-            rows = copy_graph(read, written, table, replace, bar.update)
-        typer.echo(f"wrote {written.url}: " + ", ".join(f"{name} ({count} rows)" for name, count in rows.items()))
-
-
-@graph.command(epilog=_epilog("catena graph drop 'postgresql://me@host/graphs?namespace=fib25_medulla' --yes"))
-def drop(store: StoreArgument, yes: Annotated[bool, typer.Option("--yes", help="Really drop it.")] = False) -> None:
-    """Drop a graph: all its tables, and the note whose they are."""
-    from catena.errors import ConfigError
-    from catena.graphs.description import print_graph
-    from catena.graphs.transfer import drop_graph
-
-    with _open_graph(store, "r") as opened:
-        print_graph(opened)
-        if not yes:
-            raise ConfigError(f"this would drop all of {opened.url}; say --yes to do so")
-    with _open_graph(store, "a") as opened:
-        drop_graph(opened)
-        typer.echo(f"dropped {opened.url}")
-
-
-def _open_graph(place: str, mode: Literal["a", "r"]) -> Any:
-    from catena.graphs import open_store, sqlite_url
-
-    return open_store(place if "://" in place else sqlite_url(place), mode)
 
 
 @app.callback(invoke_without_command=True)

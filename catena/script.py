@@ -6,7 +6,8 @@ from typing import NoReturn
 
 import typer
 
-from catena.cli import ConfigArgument, Overrides, RetryOption, VolumeOption, YesOption, execute, run_selected
+from catena.cli import execute, run_selected
+from catena.cli_arguments import ConfigArgument, Overrides, RetryOption, VolumeOption, YesOption
 
 
 def run_script(description: str | None, last: str, first: str | None = None) -> NoReturn:

@@ -102,6 +102,17 @@ def experiment_status(task: Task, config: Any, compare: bool = True) -> Experime
     return ExperimentStatus(stages, since is not None, doubt)
 
 
+def why_outdated(task: Task, config: Any, stage: str, volume: str) -> str | None:
+    """Return why a run would redo the published result of a stage; None if it would not, or there is none."""
+    path = config.folder / "ledger.sqlite"
+    if not path.exists():
+        return None
+    with Ledger(path, read_only=True) as ledger:
+        nodes = plan(task, config, Selection(last=stage, volume=volume))
+        changed, doubt = _compare(task, config, ledger, nodes)
+    return doubt or changed.get(Node(stage, volume))
+
+
 def _compare(task: Task, config: Any, ledger: Ledger, nodes: list[Node]) -> tuple[dict[Node, str], str | None]:
     try:
         return why_not_current(task, config, ledger, nodes), None

@@ -237,6 +237,9 @@ class Task:
         Lists the layers of a volume for the viewer.
     view_augmentations
         Writes a picture of ``number`` training crops before and after augmentation to a path.
+    view_errors
+        Draws the worst errors of a volume's segmentation in a region, telling of each; the picture's path, or None if
+        there is no error.
     tune
         Searches for the best settings of segmentation, telling of each trial.
     pretrained
@@ -255,6 +258,7 @@ class Task:
     template: Callable[..., str] | None = None
     view: Callable[..., Any] | None = None
     view_augmentations: Callable[[Any, Path, int], Path] | None = None
+    view_errors: Callable[..., Path | None] | None = None
     tune: Callable[..., Any] | None = None
     pretrained: Pretrained | None = None
     estimation: Estimation | None = None

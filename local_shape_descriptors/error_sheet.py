@@ -132,8 +132,8 @@ class Errors:
             return [f"{where}: no error: every segment holds one body, and every body lies in one segment"]
         voi = variation_of_information(self.counted)
         return [
-            f"{where}: {wrong['mergers']} mergers, {voi.merge:.2f} bit together; "
-            f"{wrong['splits']} splits, {voi.split:.2f} bit"
+            f"{where}: {wrong['mergers']} segments with several bodies ({voi.merge:.2f} bit), "
+            f"{wrong['splits']} bodies in several segments ({voi.split:.2f} bit)"
         ]
 
     def views(self, errors: list[ObjectError]) -> list[View]:

@@ -52,6 +52,17 @@ def view_augmentations(config: Any, path: Path, number: int) -> Path:
     return write_augmentation_sheet(config, path, number)
 
 
+def view_errors(config: Any, volume: str | None, region: str, number: int, path: Path, tell: Any) -> Path | None:
+    """Draw the worst mergers and splits of a segmentation; what that needs is loaded only now."""
+    from catena.status import why_outdated
+    from local_shape_descriptors.error_sheet import volume_with_truth, write_errors
+
+    volume = volume_with_truth(config, volume, region)
+    if (reason := why_outdated(TASK, config, "segmentation", volume)) is not None:
+        tell(f"note: this segmentation is not what the configuration makes now ({reason})")
+    return write_errors(config, volume, region, number, path, tell)
+
+
 def tune(config: Any, tell: Any = None) -> Any:
     """Search for the best settings of segmentation; what that needs is loaded only now."""
     from local_shape_descriptors import tuning
@@ -102,6 +113,7 @@ TASK = Task(
     template=template,
     view=show,
     view_augmentations=view_augmentations,
+    view_errors=view_errors,
     tune=tune,
     pretrained=Pretrained(pretrained.cards, pretrained.configure, "segmentation", pretrained.publish),
     estimation=ESTIMATION,

@@ -9,7 +9,7 @@ import yaml
 from funlib.geometry import Coordinate
 from matplotlib.image import imread
 
-from catena.cli import view_augmentations
+from catena.cli_view import view_augmentations
 from catena.errors import ConfigError, DataError
 from catena.nodes.augment_config import AugmentConfig
 from catena.nodes.augment_parts import parts
