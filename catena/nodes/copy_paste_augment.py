@@ -22,8 +22,8 @@ _RIM = np.array([[[0, 1, 0], [1, 1, 1], [0, 1, 0]]], bool)
 class CopyPasteAugment(gp.BatchFilter):
     """Copy objects, with the voxels that surround them in plane, to another place of the crop.
 
-    The copy is a new object with an id of its own. An object that it cuts in two keeps its id in both pieces, as a neuron
-    does whose branches meet outside the crop. Targets must be computed after this node.
+    The copy is a new object with an id of its own. An object that it cuts in two keeps its id in both pieces, as a
+    neuron does whose branches meet outside the crop. Targets must be computed after this node.
 
     Parameters
     ----------
