@@ -61,12 +61,11 @@ def with_waterz(name: str, dataset: Dataset, what: str, fragments_of: Callable[[
     """Segment the shipped network's affinities with fragments and waterz."""
     experiment = shipped_experiment(dataset)
     experiment.finish()
-    config, array = experiment.config, open_array(experiment.affinities)
+    array = open_array(experiment.affinities)
     short = list(short_range_channels(array.affinity_offsets, len(array.affinity_offsets)).all)
     affinities = np.ascontiguousarray(array.read()[short])
     fragments = fragments_of(affinities)
-    thresholds = config.lookup_tables.values
-    ids, tables = waterz_tables(affinities, fragments, thresholds, config.agglomerate.merge_function)
+    ids, tables = waterz_tables(affinities, fragments, experiment.config.lookup_tables.values)
 
     def region(truth: Truth, labels: Labels, reference: Labels | None) -> Region:
         begin, shape = (truth.roi.begin - array.offset) // array.voxel_size, truth.roi.shape // array.voxel_size

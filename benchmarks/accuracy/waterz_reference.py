@@ -19,6 +19,7 @@ from catena.segmentation.block_agglomeration import silenced, waterz_expression
 
 SEED_DISTANCE = 10
 BOUNDARY = 0.5
+MERGE_FUNCTION = "hist_quant_75"
 
 
 def published_fragments(affinities: NDArray[np.uint8], seed_distance: int = SEED_DISTANCE) -> NDArray[np.uint64]:
@@ -43,7 +44,10 @@ def waterz_fragments(affinities: NDArray[np.uint8]) -> NDArray[np.uint64]:
 
 
 def waterz_tables(
-    affinities: NDArray[np.uint8], fragments: NDArray[np.uint64], thresholds: Sequence[float], merge_function: str
+    affinities: NDArray[np.uint8],
+    fragments: NDArray[np.uint64],
+    thresholds: Sequence[float],
+    merge_function: str = MERGE_FUNCTION,
 ) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
     """Merge fragments with waterz.
 
