@@ -30,6 +30,7 @@ COMMANDS = [
     "evaluate",
     "view",
     "view-augmentations",
+    "view-errors",
     "status",
     "config",
     "init",

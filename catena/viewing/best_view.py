@@ -141,17 +141,15 @@ def _view_in(
     window_vox: Coordinate,
     half: float,
 ) -> View:
-    """Return the best view in one section: where most is seen, of all places at which the parts lie closest there."""
+    """Return the best view in one section; of equal ones that nearest to the middle of them."""
     away = np.take(distance, section, axis=axis)
-    gap = float(away.min())
-    near = away <= gap + 2 * min(voxel_size)
     window = [int(each) for number, each in enumerate(window_vox) if number != axis]
     seen = np.minimum(*(_window_sums(np.take(each, section, axis=axis), window) for each in (first, second)))
-    visible = int(seen[near].max())
-    places = np.argwhere(near & (seen == visible))
-    place = places[np.argmin(((places - places.mean(axis=0)) ** 2).sum(axis=1))]
+    score = seen / (1 + away / half)
+    places = np.argwhere((score == score.max()) & np.isfinite(away))
+    place = tuple(places[np.argmin(((places - places.mean(axis=0)) ** 2).sum(axis=1))])
     position = Coordinate(np.insert(place, axis, section))
-    return View(axis, position, gap, visible, visible / (1 + gap / half))
+    return View(axis, position, float(away[place]), int(seen[place]), float(score[place]))
 
 
 def _window_sums(mask: Mask, window: list[int]) -> NDArray[np.int64]:
