@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -116,7 +117,7 @@ def write_atomically(path: Path, state: Mapping[str, Any]) -> None:
     partial = path.with_name(path.name + ".partial")
     try:
         with partial.open("wb") as file:
-            torch.save(dict(state), file)
+            torch.save(_canonical(dict(state)), file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
@@ -127,6 +128,21 @@ def write_atomically(path: Path, state: Mapping[str, Any]) -> None:
             os.close(folder)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
         raise OutputError(f"cannot write the checkpoint {path}: {error}; earlier checkpoints are kept") from error
+
+
+def _canonical(value: Any) -> Any:
+    """Return plain values in which equal strings are one object, as they are not after loading.
+
+    Pickle writes an object once and refers to it later: without this a training that was killed and went on
+    would leave another file than an unbroken one.
+    """
+    if type(value) is str:
+        return sys.intern(value)
+    if type(value) is dict:
+        return {_canonical(key): _canonical(each) for key, each in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_canonical(each) for each in value)
+    return value
 
 
 def load_checkpoint(path: str | Path, device: str = "cpu") -> dict[str, Any]:

@@ -40,6 +40,8 @@ def assert_identical(one: Path, two: Path, iteration: int = ITERATIONS) -> None:
     assert torch.equal(a["random_states"]["torch"], b["random_states"]["torch"])
     assert a["metrics"] == b["metrics"]
     assert losses(one) == losses(two)
+    name = f"checkpoints/iteration_{iteration:08d}.pt"
+    assert (one / name).read_bytes() == (two / name).read_bytes()
 
 
 @pytest.fixture(scope="module")
