@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 from funlib.geometry import Coordinate
+from numpy.typing import NDArray
 
 from catena.arrays import create_array
 from catena.targets.boundaries import erode_boundaries
@@ -75,7 +76,11 @@ def _on_phantom(config: Path, folder: Path, volume: Mapping[str, Any]) -> str:
 
 def _write_phantom(container: Path) -> dict[str, Any]:
     phantom = synthesise(SHAPE, VOXEL_SIZE, seed=3)
-    arrays = {"raw": phantom.raw, "labels": phantom.labels, "reference": erode_boundaries(phantom.labels)}
+    arrays: dict[str, NDArray[Any]] = {
+        "raw": phantom.raw,
+        "labels": phantom.labels,
+        "reference": erode_boundaries(phantom.labels),
+    }
     for name, values in arrays.items():
         array = create_array(
             container / name, roi=phantom.roi, voxel_size=VOXEL_SIZE, dtype=values.dtype, chunk_shape_vox=SHAPE

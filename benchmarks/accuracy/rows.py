@@ -99,15 +99,19 @@ def baseline(name: str, dataset: Dataset) -> Row:
     return Row(name, "no-learning baseline", BENCH + name, scores, threshold, training="none")
 
 
-_AFFINITIES = {"what": "affinities only, trained equally long", "overrides": ("experiment=fib25_aff", "model.type=aff")}
-_PUBLISHED = {"what": "the same affinities, published fragments, waterz", "fragments_of": published_fragments}
-_WATERZ_ALONE = {"what": "the same affinities, waterz alone", "fragments_of": waterz_fragments}
+_affinities_only = partial(
+    trained, what="affinities only, trained equally long", overrides=("experiment=fib25_aff", "model.type=aff")
+)
+_published_waterz = partial(
+    with_waterz, what="the same affinities, published fragments, waterz", fragments_of=published_fragments
+)
+_waterz_alone = partial(with_waterz, what="the same affinities, waterz alone", fragments_of=waterz_fragments)
 ROWS: dict[str, tuple[str, Callable[[str, Dataset], Row]]] = {
     "mtlsd": ("fib25", partial(trained, what="Catena, `fib25.yaml`")),
-    "aff": ("fib25", partial(trained, **_AFFINITIES)),
+    "aff": ("fib25", _affinities_only),
     "shipped": ("fib25", shipped),
-    "waterz": ("fib25", partial(with_waterz, **_PUBLISHED)),
-    "waterz_watershed": ("fib25", partial(with_waterz, **_WATERZ_ALONE)),
+    "waterz": ("fib25", _published_waterz),
+    "waterz_watershed": ("fib25", _waterz_alone),
     "ffn": ("fib25", published),
     "baseline": ("fib25", baseline),
     "snemi3d": ("snemi3d", partial(trained, what="Catena, `snemi3d.yaml`")),

@@ -34,13 +34,13 @@ def published_fragments(affinities: NDArray[np.uint8], seed_distance: int = SEED
     """
     distance = distance_transform_edt(affinities.mean(axis=0) > BOUNDARY * 255)
     seeds, _ = label(maximum_filter(distance, seed_distance) == distance)
-    return watershed(-distance, seeds).astype(np.uint64)
+    return np.asarray(watershed(-distance, seeds), np.uint64)
 
 
 def waterz_fragments(affinities: NDArray[np.uint8]) -> NDArray[np.uint64]:
     """Return the fragments of waterz's own watershed on affinities (3, z, y, x), with its default thresholds."""
     with silenced():
-        return next(waterz.agglomerate(_as_float(affinities), [0.0])).copy()
+        return np.array(next(waterz.agglomerate(_as_float(affinities), [0.0])), np.uint64)
 
 
 def waterz_tables(
