@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from catena.arrays import Array
 from catena.errors import ArrayNotFoundError, ConfigError, nearest_names
-from catena.evaluation import ObjectError, mergers, splits, variation_of_information
+from catena.evaluation import Contingency, ObjectError, mergers, splits, variation_of_information
 from catena.lengths import to_nm
 from catena.viewing.best_view import View, best_view, plane
 from catena.viewing.colours import contrast_limits
@@ -61,9 +61,9 @@ def write_errors(
         If nothing in the region is labelled.
     """
     errors = Errors(config, volume_with_truth(config, volume, region), region)
-    found = [*mergers(errors.counted, number), *splits(errors.counted, number)]
-    for line in errors.summary():
-        tell(line)
+    merged, split = mergers(errors.counted), splits(errors.counted)
+    tell(f"{errors.volume}, {region}: {summary(errors.counted, len(merged), len(split))}")
+    found = [*merged[:number], *split[:number]]
     if not found:
         return None
     sections = [errors.section(error, view) for error, view in zip(found, errors.views(found), strict=True)]
@@ -86,6 +86,17 @@ def volume_with_truth(config: Settings, volume: str | None, region: str) -> str:
     if region not in settings.regions:
         raise ConfigError(f"volumes.{volume} has no region '{region}' ({nearest_names(region, settings.regions)})")
     return volume
+
+
+def summary(counted: Contingency, merged: int, split: int) -> str:
+    """Return how many mergers and splits there are, and what all of them cost together."""
+    if not merged and not split:
+        return "no error: every segment holds one body, and every body lies in one segment"
+    voi = variation_of_information(counted)
+    return (
+        f"{merged} segments with several bodies ({voi.merge:.2f} bit), "
+        f"{split} bodies in several segments ({voi.split:.2f} bit)"
+    )
 
 
 def pairs(error: ObjectError) -> list[tuple[int, int]]:
@@ -123,18 +134,6 @@ class Errors:
         if not path.exists():
             raise ArrayNotFoundError(f"there is no segmentation at {path} yet; make it with: catena segment CONFIG")
         return self.geometry.open(str(path))
-
-    def summary(self) -> list[str]:
-        """Return what all errors of the region cost together."""
-        where = f"{self.volume}, {self.region}"
-        wrong = {"mergers": len(mergers(self.counted)), "splits": len(splits(self.counted))}
-        if not any(wrong.values()):
-            return [f"{where}: no error: every segment holds one body, and every body lies in one segment"]
-        voi = variation_of_information(self.counted)
-        return [
-            f"{where}: {wrong['mergers']} segments with several bodies ({voi.merge:.2f} bit), "
-            f"{wrong['splits']} bodies in several segments ({voi.split:.2f} bit)"
-        ]
 
     def views(self, errors: list[ObjectError]) -> list[View]:
         """Return where each error is seen best, in voxels of the region; the region is read once."""

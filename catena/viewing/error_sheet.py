@@ -52,7 +52,7 @@ class ErrorSection:
     position_vox, position_nm
         Where that is in the volume, ``z, y, x``.
     gap_nm
-        Between the parts there; that of neighbouring voxels is their distance.
+        Between the parts there, voxel centre to voxel centre; infinite if they are far apart.
     """
 
     error: ObjectError
@@ -75,12 +75,17 @@ class ErrorSection:
     def position(self) -> str:
         """Return where it is, in words."""
         vox, nm = (", ".join(f"{each:g}" for each in at) for at in (self.position_vox, self.position_nm))
-        return f"z, y, x = {vox} voxels ({nm} nm)" + (f", parts {self.gap_nm:.0f} nm apart" if self.apart else "")
+        return f"z, y, x = {vox} voxels ({nm} nm)" + (f", {self.distance}" if self.distance else "")
 
     @property
-    def apart(self) -> bool:
-        """Tell whether the parts do not touch: what joins or cuts them may lie outside the region."""
-        return self.gap_nm > 3 * max(self.pixel_nm)
+    def distance(self) -> str:
+        """How far the parts are from one another, in words; empty where they touch.
+
+        What joins or cuts those that do not may lie outside the region.
+        """
+        if self.gap_nm <= 3 * max(self.pixel_nm):
+            return ""
+        return f"parts {self.gap_nm:.0f} nm apart" if np.isfinite(self.gap_nm) else "parts far apart"
 
 
 def describe(error: ObjectError) -> str:
@@ -299,8 +304,8 @@ def _caption(section: ErrorSection) -> list[_Line]:
     lines.append(_Line(", ".join(f"{each:g}" for each in section.position_nm) + " nm"))
     down, right = _PLANES[section.axis]
     lines.append(_Line(f"{down} down, {right} to the right", faint))
-    if section.apart:
-        lines.append(_Line(f"parts {section.gap_nm:.0f} nm apart here", faint))
+    if section.distance:
+        lines.append(_Line(section.distance, faint))
     return lines
 
 

@@ -83,7 +83,9 @@ def test_captions_count_what_is_no_speck():
 
 def test_a_position_says_when_the_parts_do_not_touch():
     near, far = (section(MERGER, [[1, 2]], [[7, 7]], gap_nm=gap) for gap in (8.0, 80.0))
+    nowhere = section(MERGER, [[1, 2]], [[7, 7]], gap_nm=float("inf"))
     assert near.position() == "z, y, x = 3, 4, 5 voxels (24, 32, 40 nm)"
+    assert nowhere.position() == near.position() + ", parts far apart"
     assert far.position() == near.position() + ", parts 80 nm apart"
 
 
