@@ -49,6 +49,7 @@ class Dataset:
 
 REAL = {
     "fib25": Dataset(f"{CONFIGS}/fib25.yaml", "fib25/labelled.zarr"),
+    "fib25_long": Dataset(f"{CONFIGS}/fib25_long.yaml", "fib25/labelled.zarr"),
     "snemi3d": Dataset(f"{CONFIGS}/snemi3d.yaml", "snemi3d/snemi3d_z1-49.h5"),
 }
 

@@ -100,15 +100,16 @@ def baseline(name: str, dataset: Dataset) -> Row:
 
 
 _affinities_only = partial(
-    trained, what="affinities only, trained equally long", overrides=("experiment=fib25_aff", "model.type=aff")
+    trained, what="affinities only, trained equally long", overrides=("experiment=fib25_long_aff", "model.type=aff")
 )
 _published_waterz = partial(
     with_waterz, what="the same affinities, published fragments, waterz", fragments_of=published_fragments
 )
 _waterz_alone = partial(with_waterz, what="the same affinities, waterz alone", fragments_of=waterz_fragments)
 ROWS: dict[str, tuple[str, Callable[[str, Dataset], Row]]] = {
-    "mtlsd": ("fib25", partial(trained, what="Catena, `fib25.yaml`")),
-    "aff": ("fib25", _affinities_only),
+    "quick": ("fib25", partial(trained, what="Catena, `fib25.yaml`")),
+    "mtlsd": ("fib25_long", partial(trained, what="Catena, `fib25_long.yaml`")),
+    "aff": ("fib25_long", _affinities_only),
     "shipped": ("fib25", shipped),
     "waterz": ("fib25", _published_waterz),
     "waterz_watershed": ("fib25", _waterz_alone),
