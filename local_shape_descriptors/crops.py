@@ -28,7 +28,7 @@ from local_shape_descriptors.heads import NEURONS
 from local_shape_descriptors.model import ModelConfig
 from local_shape_descriptors.step_targets import IN_STEP, Margin, StepTargets
 from local_shape_descriptors.targets import LabelKeys, TargetKeys, TargetSettings, add_targets
-from local_shape_descriptors.training_volumes import Source, is_known, known_where_not_background
+from local_shape_descriptors.training_volumes import Source, everywhere, is_known, known_where_not_background, nowhere
 
 RAW = gp.ArrayKey("RAW")
 MASK = gp.ArrayKey("LABELS_MASK")
@@ -134,9 +134,9 @@ class NeuronCrops:
         if name == NEURONS:
             path, convert, known = volume.labels, None, is_known(volume)
         elif name in volume.other_labels:  # what is none of these objects is known to be none
-            path, convert, known = volume.other_labels[name], None, np.ones_like
+            path, convert, known = volume.other_labels[name], None, everywhere
         else:  # this volume says nothing of them
-            path, convert, known = volume.labels, np.zeros_like, np.zeros_like
+            path, convert, known = volume.labels, np.zeros_like, nowhere
         return [
             self._source(source, keys.labels, path, source.labels_region, convert=convert),
             self._known(source, keys.labelled, path, known),

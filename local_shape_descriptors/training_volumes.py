@@ -187,11 +187,17 @@ def labelled_box(labels: Array, region: Roi, mask: Array | None, volume: Trainin
 
 def is_known(volume: TrainingVolume) -> Callable[[NDArray[Any]], NDArray[np.uint8]]:
     """Return the function that tells of labels where they are known."""
-    return _everywhere if volume.background_labelled else known_where_not_background
+    return everywhere if volume.background_labelled else known_where_not_background
 
 
-def _everywhere(labels: NDArray[Any]) -> NDArray[np.uint8]:
+def everywhere(labels: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return 1 for every voxel."""
     return np.ones(labels.shape, np.uint8)
+
+
+def nowhere(labels: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return 0 for every voxel."""
+    return np.zeros(labels.shape, np.uint8)
 
 
 def known_where_not_background(values: NDArray[Any]) -> NDArray[np.uint8]:

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from scipy.fft import next_fast_len
 
 from catena.targets.shape_descriptors_batches import Batch
-from catena.targets.shape_descriptors_windows import BallWindow, GaussianWindow
+from catena.targets.shape_descriptors_windows import BallWindow
 
 POWERS = ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (2, 0, 0), (0, 2, 0), (0, 0, 2), (1, 1, 0), (1, 0, 1), (0, 1, 1))
 """Of z, y, x in the ten moments: mass, z, y, x, zz, yy, xx, zy, zx, yx."""
 
 
-def gaussian_moments(batch: Batch, window: GaussianWindow) -> torch.Tensor:
+def gaussian_moments(batch: Batch, kernels: Sequence[torch.Tensor]) -> torch.Tensor:
     """Return ``(10, objects, z, y, x)`` in the target boxes, in units of sigma, float64.
+
+    `kernels` are those of a Gaussian window, one per axis, on the device of the batch.
 
     A pass along an axis is a product with a banded matrix, from the source's extent to the target's; passes are
     shared between moments as in :mod:`catena.targets.moments`. On matrices of a few hundred rows that is faster
     than convolution, on GPUs and CPUs alike.
     """
-    z, y, x = (_bands(batch, window, axis) for axis in range(3))
+    z, y, x = (_bands(batch, kernel, axis) for axis, kernel in enumerate(kernels))
     along_x = torch.einsum("kzyx,kaux->akzyu", batch.masks.to(torch.float64), x)
     along_y = {
         (power, order): each
@@ -30,9 +34,8 @@ def gaussian_moments(batch: Batch, window: GaussianWindow) -> torch.Tensor:
     return torch.stack([torch.einsum("kzvu,kwz->kwvu", along_y[b, c], z[:, a]) for a, b, c in POWERS])
 
 
-def _bands(batch: Batch, window: GaussianWindow, axis: int) -> torch.Tensor:
+def _bands(batch: Batch, kernel: torch.Tensor, axis: int) -> torch.Tensor:
     """Return ``(objects, 3, target, source)``: d^a G(d) of the steps d from each target to each source position."""
-    kernel = torch.as_tensor(window.kernels[axis], device=batch.masks.device)
     size = kernel.shape[1]
     padded = torch.nn.functional.pad(kernel, (1, 1))
     source = batch.sources[:, axis, None, None] + _range(batch.source_shape[axis], batch)

@@ -106,17 +106,22 @@ def similar_objects(objects: Objects, settings: DescriptorSettings) -> Iterator[
     place = torch.zeros_like(rank)
     for k, group in enumerate(groups):
         rank[numbers[group]], place[numbers[group]] = k, torch.arange(len(group), device="cpu")
-    ranks = rank.to(device)[objects.owners]
+    ranks, places = rank.to(device)[objects.owners], place.to(device)[objects.owners]
     order = torch.argsort(ranks, stable=True)
     parts = torch.split(order, torch.bincount(ranks, minlength=len(groups)).tolist())
-    for group, chosen in zip(groups, parts, strict=True):
-        source_shape, target_shape = (_shape(each[group[0]]) for each in extents)
-        source, target = (
-            torch.from_numpy(np.minimum(begins[group], limits - shape)).to(device)
-            for (begins, _), shape in ((sources, source_shape), (targets, target_shape))
+    # All groups in one copy each: a copy per group would make a GPU wait for each of them.
+    grouped, lengths = np.concatenate(groups), [len(group) for group in groups]
+    named, *corners = (
+        torch.split(torch.from_numpy(each[grouped]).to(device), lengths)
+        for each in (
+            numbers,
+            *(np.minimum(begins, limits - each) for (begins, _), each in zip((sources, targets), extents, strict=True)),
         )
-        masks = _masks(objects, torch.from_numpy(numbers[group]).to(device), source, source_shape)
-        yield Batch(masks, source, target, target_shape, chosen, place.to(device)[objects.owners[chosen]])
+    )
+    for group, chosen, here, source, target in zip(groups, parts, named, *corners, strict=True):
+        source_shape, target_shape = (_shape(each[group[0]]) for each in extents)
+        masks = _masks(objects, here, source, source_shape)
+        yield Batch(masks, source, target, target_shape, chosen, places[chosen])
 
 
 Boxes: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]
@@ -147,7 +152,8 @@ def _bounding_boxes(numbers: torch.Tensor, positions: torch.Tensor, count: int) 
     nowhere = torch.full((count, 3), torch.iinfo(torch.int32).max, device=numbers.device)
     begins = nowhere.scatter_reduce(0, index, positions, "amin")
     ends = torch.zeros_like(nowhere).scatter_reduce(0, index, positions + 1, "amax")
-    return begins.cpu().numpy(), ends.cpu().numpy()
+    found = torch.stack([begins, ends]).cpu().numpy()
+    return found[0], found[1]
 
 
 def _rounded(sizes: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import torch
 from funlib.geometry import Coordinate
@@ -79,20 +79,21 @@ def _described(objects: Objects, settings: DescriptorSettings) -> torch.Tensor:
     device = objects.owners.device
     channels = torch.tensor(settings.channels, device=device)
     out = torch.zeros((batch, *shape, len(channels)), dtype=torch.float32, device=device)
-    lines = out.view(-1, len(channels))
+    lines, describe = out.view(-1, len(channels)), _describer(settings, device)
     for each in similar_objects(objects, settings):
-        values = _values(each, settings)[..., channels].to(torch.float32)
+        values = describe(each)[..., channels].to(torch.float32)
         z, y, x = (objects.positions[each.chosen] - each.targets[each.members]).T
         lines[objects.voxels[each.chosen]] = values[each.members, z, y, x]
     return out.movedim(-1, 1).contiguous()
 
 
-def _values(batch: Batch, settings: DescriptorSettings) -> torch.Tensor:
-    """Return ``(objects, z, y, x, 10)`` descriptors in the objects' target boxes, float64."""
-    window = settings.window
-    moments = gaussian_moments(batch, window) if isinstance(window, GaussianWindow) else ball_moments(batch, window)
-    floors = torch.as_tensor(settings.floors, device=moments.device)
-    return _normalised(moments, floors, window.offset_scale)
+def _describer(settings: DescriptorSettings, device: torch.device) -> Callable[[Batch], torch.Tensor]:
+    """Return what makes descriptors ``(objects, z, y, x, 10)`` in the objects' target boxes, float64."""
+    window, floors = settings.window, torch.as_tensor(settings.floors, device=device)
+    if isinstance(window, GaussianWindow):
+        kernels = [torch.as_tensor(each, device=device) for each in window.kernels]
+        return lambda batch: _normalised(gaussian_moments(batch, kernels), floors, window.offset_scale)
+    return lambda batch: _normalised(ball_moments(batch, window), floors, window.offset_scale)
 
 
 _PAIRS = ((0, 1), (0, 2), (1, 2))

@@ -66,12 +66,19 @@ class Batch:
         return len(self.raw)
 
     def to(self, device: torch.device) -> Batch:
-        """Return this batch on `device`."""
+        """Return this batch on `device`; pinned memory is copied while the caller goes on."""
+        return self._each(lambda values: values.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Batch:
+        """Return this batch in pinned memory; torch's loader calls this."""
+        return self._each(torch.Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
         targets, weights, labels = (
-            {name: each.to(device, non_blocking=True) for name, each in arrays.items()}
+            {name: change(each) for name, each in arrays.items()}
             for arrays in (self.targets, self.weights, self.labels)
         )
-        return Batch(self.raw.to(device, non_blocking=True), targets, weights, self.seeds, labels)
+        return Batch(change(self.raw), targets, weights, self.seeds, labels)
 
     def with_targets(self, make: MakeTargets) -> Batch:
         """Return this batch with the targets that `make` makes of its labels beside those it has."""
@@ -159,21 +166,21 @@ def _stacked(arrays: list[NDArray[np.float32]]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(np.stack(arrays), np.float32))
 
 
-def steps(dataset: CropDataset, workers: int) -> Generator[list[Batch]]:
-    """Iterate over the batches of each step, in order, prepared by `workers` processes.
+def steps(dataset: CropDataset, workers: int, *, pinned: bool = False) -> Generator[list[Batch]]:
+    """Iterate over the batches of each step, in order, prepared by `workers` processes; see :func:`batches`.
 
     Raises
     ------
     CatenaError
         Whatever the data raised.
     """
-    with closing(batches(dataset, workers)) as data:
+    with closing(batches(dataset, workers, pinned=pinned)) as data:
         while parts := list(islice(data, len(dataset.parts))):
             yield parts
 
 
-def batches(dataset: CropDataset, workers: int) -> Generator[Batch]:
-    """Iterate over all batches in order, prepared by `workers` processes.
+def batches(dataset: CropDataset, workers: int, *, pinned: bool = False) -> Generator[Batch]:
+    """Iterate over all batches in order, prepared by `workers` processes, in `pinned` memory for a GPU.
 
     Raises
     ------
@@ -188,6 +195,7 @@ def batches(dataset: CropDataset, workers: int) -> Generator[Batch]:
             num_workers=workers,
             worker_init_fn=_prepare_worker if workers else None,
             prefetch_factor=4 if workers else None,
+            pin_memory=pinned,
             generator=torch.Generator(),  # else each start would draw from the random state of training
         )
         items = iter(loader)

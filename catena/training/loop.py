@@ -130,7 +130,7 @@ def _train(
         with (
             opened_log(training.folder, list(training.terms), run.iteration, place.leads) as log,
             Interruption(second_acts=True) as stop,
-            closing(timed(steps(dataset, execution.data_workers), run.clock)) as data,
+            closing(timed(steps(dataset, execution.data_workers, pinned=run.device.type == "cuda"), run.clock)) as data,
         ):
             for parts in data:
                 learning_rate = run.set_learning_rate()

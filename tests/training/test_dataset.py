@@ -62,3 +62,11 @@ def test_workers_end_with_the_iteration_even_while_an_error_is_kept():
     assert len(multiprocessing.active_children()) == 2
     data.close()
     assert not multiprocessing.active_children()
+
+
+def test_all_of_a_batch_is_pinned_for_a_gpu(monkeypatch):
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self + 1)  # there is none without a GPU
+    one = torch.zeros(1)
+    pinned = Batch(one, {"a": one}, {"a": one}, (3,), {"labels": one}).pin_memory()
+    assert (pinned.raw, pinned.targets["a"], pinned.weights["a"], pinned.labels["labels"]) == (1, 1, 1, 1)
+    assert pinned.seeds == (3,)
