@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from functools import reduce
@@ -143,6 +144,14 @@ class VolumeConfig(Config):
     def skips_empty(self) -> bool:
         """Tell whether empty parts of raw are skipped; 0 is a value like any other."""
         return self.skip_empty is not False
+
+    def shares_data(self, other: VolumeConfig) -> bool:
+        """Tell whether raw, labels or given affinities of two volumes are the same, by whatever paths."""
+        return not self._places().isdisjoint(other._places())
+
+    def _places(self) -> set[str]:
+        paths = (self.raw, self.labels, self.inputs.affinities)
+        return {os.path.realpath(path) for path in paths if path is not None}
 
     def open(self, name: str) -> Array:
         """Open the array that sets the volume's grid or another one of its arrays, by field name."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,16 +179,11 @@ def _require_unseen(config: Settings, name: str, other: VolumeConfig) -> None:
     """Refuse to train on what is validated or tested on."""
     for own, settings in config.volumes.items():
         held_out = [region for region in ("validation", "test") if region in settings.regions]
-        same = None not in (settings.raw, other.raw) and _place(settings.raw) == _place(other.raw)
-        if same and held_out:
+        if held_out and settings.shares_data(other):
             raise ConfigError(
                 f"train.pseudo_labels: volume {name} is volumes.{own}, whose regions {' and '.join(held_out)} must not "
                 "be trained on; take a volume without them"
             )
-
-
-def _place(path: str | None) -> str:
-    return os.path.realpath(str(path))
 
 
 def write_mask(volume: Segmented, path: Path, min_confidence: float) -> float:

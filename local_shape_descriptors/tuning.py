@@ -107,7 +107,7 @@ def tuned_volumes(config: Settings) -> list[str]:
     Raises
     ------
     ConfigError
-        If there is none, or a region overlaps one that is trained on or tested, of any volume with the same labels.
+        If there is none, or a region overlaps one that is trained on or tested, of any volume on the same data.
     GeometryError
         If the arrays of a volume do not fit together.
     """
@@ -127,7 +127,7 @@ def _require_apart(config: Settings, name: str) -> None:
     own = config.volume(name)
     validation = own.region_roi("validation")
     for other, settings in config.volumes.items():
-        if other != name and settings.labels != own.labels:
+        if not settings.shares_data(own):
             continue
         for region in ("train", "test"):
             if region in settings.regions and settings.region_roi(region).intersects(validation):

@@ -93,9 +93,13 @@ def test_a_region_that_overlaps_another(tuned: dict[str, Any], region: str, boun
         run_tune(tuned)
 
 
-def test_a_region_that_overlaps_another_volume_with_the_same_labels(tuned: dict[str, Any]) -> None:
+def test_a_region_that_overlaps_another_volume_with_the_same_labels(
+    tuned: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     phantom = tuned["volumes"]["phantom"]
-    other = {"raw": phantom["raw"], "labels": phantom["labels"], "regions": {"test": {"z": [20, 30]}}}
+    container, labels = phantom["labels"].split("/em.zarr")
+    monkeypatch.chdir(container)
+    other = {"raw": phantom["raw"], "labels": f"./em.zarr{labels}", "regions": {"test": {"z": [20, 30]}}}
     tuned["volumes"]["other"] = other
     phantom["inputs"] = {"affinities": tuned.pop("inputs")["affinities"]}
     with pytest.raises(ConfigError, match=r"overlaps volumes\.other\.regions\.test"):
