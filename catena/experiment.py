@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import reduce
+from itertools import permutations
 from math import lcm
 from pathlib import Path
 from typing import Annotated, Any
@@ -231,6 +232,41 @@ class ExperimentConfig(Config):
         if name not in self.volumes:
             raise ConfigError(f"no volume '{name}'; the volumes are: {', '.join(self.volumes)}")
         return self.volumes[name]
+
+
+def check_volumes(config: ExperimentConfig, names: Iterable[str]) -> None:
+    """Refuse volumes whose arrays do not fit together, or one of whose regions overlaps another one on the same data.
+
+    Raises
+    ------
+    ConfigError
+        If train, validation and test, of one volume or of several that share data, have voxels in common.
+    GeometryError
+        As :func:`check_volume`.
+    """
+    for name in names:
+        own = config.volume(name)
+        check_volume(own, name)
+        for other, settings in config.volumes.items():
+            if own.regions and settings.regions and own.shares_data(settings):
+                _check_apart((name, own), (other, settings))
+
+
+def _check_apart(one: tuple[str, VolumeConfig], two: tuple[str, VolumeConfig]) -> None:
+    units = lcm(*(volume.grid().units_per_nm for _, volume in (one, two)))
+    ours, theirs = (_region_rois(name, volume, units) for name, volume in (one, two))
+    for mine, other in permutations(REGIONS, 2):
+        if mine in ours and other in theirs and ours[mine].intersects(theirs[other]):
+            raise ConfigError(
+                f"volumes.{one[0]}.regions.{mine} {ours[mine]} overlaps volumes.{two[0]}.regions.{other} "
+                f"{theirs[other]} in {ours[mine].intersect(theirs[other])}: networks and thresholds must not be chosen "
+                "or scored on voxels that were used before; part the regions"
+            )
+
+
+def _region_rois(name: str, volume: VolumeConfig, units_per_nm: int) -> dict[str, Roi]:
+    grid = volume.grid().in_units(units_per_nm)
+    return {region: each.roi(grid, f"volumes.{name}.regions.{region}") for region, each in volume.regions.items()}
 
 
 def check_volume(volume: VolumeConfig, name: str) -> None:

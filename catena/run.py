@@ -18,7 +18,7 @@ from catena.arrays import output_error
 from catena.blockwise.faults import fault_place, fault_point
 from catena.config import to_yaml
 from catena.errors import CatenaError, ConfigError, StageError
-from catena.experiment import ExperimentConfig, check_volume
+from catena.experiment import ExperimentConfig, check_volumes
 from catena.fingerprint import explain_difference
 from catena.graphs.staged_tables import begin_attempt, belongs_here, drop_staged, is_published, publish_table
 from catena.ledger import Ledger, Record
@@ -115,8 +115,7 @@ def run(
     selection = selection or Selection()
     nodes = plan(task, config, selection)
     everywhere = any(not node.volume for node in nodes)  # a stage of the whole experiment may read any volume
-    for volume in config.volumes if everywhere else sorted({node.volume for node in nodes}):
-        check_volume(config.volume(volume), volume)
+    check_volumes(config, config.volumes if everywhere else sorted({node.volume for node in nodes}))
     with ExperimentLock(config.folder), Ledger(config.folder / "ledger.sqlite") as ledger:
         current = _Run(task, config, ledger, selection, reporter or Reporter())
         _reach_graphs(current, nodes)

@@ -15,7 +15,7 @@ from catena.blockwise.masks import kept_voxels
 from catena.config import to_yaml
 from catena.errors import ConfigError, StageError
 from catena.evaluation import Sweep, sweep_thresholds
-from catena.experiment import check_volume
+from catena.experiment import check_volumes
 from catena.fingerprint import fingerprint_array, fingerprint_values
 from catena.ledger import Ledger
 from catena.lock import ExperimentLock
@@ -107,7 +107,7 @@ def tuned_volumes(config: Settings) -> list[str]:
     Raises
     ------
     ConfigError
-        If there is none, or a region overlaps one that is trained on or tested, of any volume on the same data.
+        If there is none, or regions for training, validation and test overlap.
     GeometryError
         If the arrays of a volume do not fit together.
     """
@@ -117,24 +117,8 @@ def tuned_volumes(config: Settings) -> list[str]:
             "nothing to tune on: no volume has labels and a region 'validation'; give a volume both "
             "(volumes.NAME.labels, volumes.NAME.regions.validation)"
         )
-    for name in names:
-        check_volume(config.volume(name), name)
-        _require_apart(config, name)
+    check_volumes(config, names)
     return names
-
-
-def _require_apart(config: Settings, name: str) -> None:
-    own = config.volume(name)
-    validation = own.region_roi("validation")
-    for other, settings in config.volumes.items():
-        if not settings.shares_data(own):
-            continue
-        for region in ("train", "test"):
-            if region in settings.regions and settings.region_roi(region).intersects(validation):
-                raise ConfigError(
-                    f"volumes.{name}.regions.validation {validation} overlaps volumes.{other}.regions.{region} "
-                    f"{settings.region_roi(region)}: what is tuned there would be tuned on {region} data; part them"
-                )
 
 
 def require_affinities(config: Settings, names: Iterable[str]) -> None:

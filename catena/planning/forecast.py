@@ -15,7 +15,7 @@ from catena.blockwise.blocks import BlockGrid
 from catena.blockwise.execution import available_cores
 from catena.blockwise.stage import BlockwiseStage
 from catena.errors import ArrayNotFoundError, CatenaError, ConfigError, GeometryError
-from catena.experiment import ExperimentConfig, check_volume
+from catena.experiment import ExperimentConfig, check_volumes
 from catena.ledger import Ledger
 from catena.plan import Node, Selection, plan
 from catena.planning.estimate import RunEstimate, StageEstimate, estimate_stage, write_voxels
@@ -84,8 +84,7 @@ def estimate_run(
     if task.estimation is None:
         raise ConfigError(f"task {task.name} states no rates to estimate a run from")
     nodes = plan(task, config, Selection(volume=volume))
-    for name in sorted({node.volume for node in nodes} - {""}):
-        check_volume(config.volume(name), name)
+    check_volumes(config, sorted({node.volume for node in nodes} - {""}))
     done = _done(task, config, nodes)
     pending = [node for node in nodes if node not in done]
     grids, problems = _grids(task, config, pending)

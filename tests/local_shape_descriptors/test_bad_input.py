@@ -106,6 +106,13 @@ def test_region_outside_the_data(settings: dict[str, Any], phantom: dict[str, An
         run_all(settings)
 
 
+def test_regions_that_overlap(training: dict[str, Any], phantom: dict[str, Any]) -> None:
+    phantom["regions"]["validation"] = {"z": [15, 32]}
+    with pytest.raises(ConfigError, match=r"regions\.train .* overlaps volumes\.phantom\.regions\.validation"):
+        run_all(training, last="train")
+    assert not Path(training["output"]).exists()
+
+
 def test_scored_region_outside_what_is_processed(settings: dict[str, Any], phantom: dict[str, Any]) -> None:
     phantom["roi"] = {"z": [0, 40]}
     with pytest.raises(GeometryError, match=r"regions\.test .* to be scored, but only"):
