@@ -155,11 +155,6 @@ def read_holder(path: Path) -> dict[str, Any]:
     return holder
 
 
-def is_held(folder: Path) -> bool:
-    """Tell whether a live process holds the lock of the experiment in `folder`."""
-    return held_since(folder) is not None
-
-
 def held_since(folder: Path) -> float | None:
     """Return when the live process that holds the lock of `folder` took it (seconds since the epoch), or None.
 

@@ -93,10 +93,6 @@ class Scene:
         child = np.flatnonzero(self.parent >= 0)
         return self.parent[child], child
 
-    def centre_line_nm(self, path: int) -> NDArray[np.float64]:
-        """Return the ``(k, 3)`` positions along path number `path`, z, y, x in nm."""
-        return self.nodes_nm[self.paths[path]]
-
 
 def grow_scene(extent_nm: NDArray[np.float64], seed: int, scale: float = 1.0) -> Scene:
     """Grow neurites until they fill the space, then pack them so that tubes no longer run through one another.

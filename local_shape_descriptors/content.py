@@ -68,6 +68,7 @@ class ContentStage(BlockwiseStage):
         size = grid.context
         keep_or_create(
             job.staged(self.outputs(config, job.volume)["content"]),
+            grid,
             roi=in_cells(grid.roi, size),
             voxel_size=size,
             dtype="uint8",

@@ -94,8 +94,7 @@ class FragmentsStage(ObjectsStage, BlockwiseStage):
         fragment_channels(offsets, len(offsets), self.objects.fragments(config), geometry.voxel_size)
         keep_or_create(
             job.staged(outputs["fragments"]),
-            roi=grid.roi,
-            voxel_size=grid.voxel_size,
+            grid,
             dtype="uint64",
             chunk_shape_vox=chunk_shape(grid),
             units_per_nm=geometry.units_per_nm,

@@ -73,8 +73,7 @@ class SegmentationStage(ObjectsStage, BlockwiseStage):
         threshold, origin = threshold_of(job, self.objects)
         keep_or_create(
             job.staged(self.outputs(config, job.volume)["segmentation"]),
-            roi=grid.roi,
-            voxel_size=grid.voxel_size,
+            grid,
             dtype="uint64",
             chunk_shape_vox=chunk_shape(grid),
             units_per_nm=volume_geometry(config, job.volume).units_per_nm,

@@ -110,8 +110,7 @@ class PredictStage(BlockwiseStage):
         for head, output in self.outputs(config, job.volume).items():
             keep_or_create(
                 job.staged(output),
-                roi=grid.roi,
-                voxel_size=grid.voxel_size,
+                grid,
                 dtype="uint8",
                 chunk_shape_vox=chunk_shape(grid),
                 channels=config.model.channels[head],

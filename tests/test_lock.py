@@ -79,9 +79,9 @@ def test_a_process_elsewhere_is_judged_by_its_heartbeat(tmp_path: Path, elsewher
 def test_where_processes_cannot_be_seen_the_heartbeat_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_lock(tmp_path, started="1")
     monkeypatch.setattr(lock, "_process_start", lambda pid: None)
-    assert lock.is_held(tmp_path)
+    assert lock.held_since(tmp_path) is not None
     monkeypatch.undo()
-    assert not lock.is_held(tmp_path)
+    assert lock.held_since(tmp_path) is None
 
 
 def test_a_run_whose_lock_was_taken_over_stops_and_leaves_it_alone(
@@ -120,7 +120,7 @@ def test_a_lock_that_was_removed_is_put_back(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(lock, "HEARTBEAT_S", 0.02)
     with ExperimentLock(tmp_path):
         (tmp_path / "lock.json").unlink()
-        wait_for(lambda: lock.is_held(tmp_path))
+        wait_for(lambda: lock.held_since(tmp_path) is not None)
     assert not list(tmp_path.iterdir())
 
 

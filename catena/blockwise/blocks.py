@@ -114,19 +114,6 @@ class BlockGrid:
                 f"{len(self)} blocks of {self.voxels_per_block} voxels need ids beyond 63 bits; cover a smaller region"
             )
 
-    @classmethod
-    def from_world(cls, roi: Roi, voxel_size: Coordinate, block_shape: Coordinate, context: Coordinate) -> Self:
-        """Return the grid whose block shape and context are given in world units.
-
-        Raises
-        ------
-        GeometryError
-            If they are not multiples of the voxel size.
-        """
-        _require_on_grid("block shape", block_shape, voxel_size)
-        _require_on_grid("context", context, voxel_size)
-        return cls(roi, voxel_size, block_shape // voxel_size, context // voxel_size)
-
     @property
     def block_shape(self) -> Coordinate:
         """Shape of a full block, world units."""

@@ -128,13 +128,38 @@ def open_block_function(spec: Mapping[str, Any]) -> BlockFunction:
     return stage.block_function(rebuilt)
 
 
-def keep_or_create(path: Path, *, roi: Roi, voxel_size: Coordinate, dtype: DTypeLike, **options: Any) -> Array:
+def keep_or_create(
+    path: Path,
+    grid: BlockGrid,
+    *,
+    dtype: DTypeLike,
+    chunk_shape_vox: Coordinate,
+    roi: Roi | None = None,
+    voxel_size: Coordinate | None = None,
+    **options: Any,
+) -> Array:
     """Open the array that an interrupted attempt left at `path`, or create it.
 
-    Parameters are those of :func:`catena.arrays.create_array`. An array whose creation itself was cut
-    short is made anew; no block has been written into it then. Chunks that were cut short are removed:
-    their blocks are not done and will write them again. Nobody else may be writing.
+    An array whose creation itself was cut short is made anew; no block has been written into it then. Chunks that
+    were cut short are removed: their blocks are not done and will write them again. Nobody else may be writing.
+
+    Parameters
+    ----------
+    grid
+        The blocks that will write the array.
+    roi, voxel_size
+        Of the array, in the grid's units. Default: the grid's.
+    dtype, chunk_shape_vox, **options
+        As :func:`catena.arrays.create_array` has them.
+
+    Raises
+    ------
+    GeometryError
+        If two blocks would write the same chunk.
     """
+    roi, voxel_size = roi or grid.roi, voxel_size or grid.voxel_size
+    grid.require_aligned_chunks(chunk_shape_vox * voxel_size // grid.voxel_size, roi, str(path))
+    options["chunk_shape_vox"] = chunk_shape_vox
     try:
         array = open_array(path, mode="r+")
     except CatenaError:

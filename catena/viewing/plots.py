@@ -1,14 +1,12 @@
-"""Plots: what a threshold trades, and how training went."""
+"""Plots: what a threshold trades."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from matplotlib.ticker import LogFormatter
-from numpy.typing import ArrayLike, NDArray
 
 from catena.errors import ConfigError
 from catena.evaluation.scores import Scores
@@ -27,13 +25,6 @@ _BLUE, _ORANGE, _GREEN, _RED, _PURPLE, _SKY, _BLACK = (
 )
 _CURVES = (_BLUE, _ORANGE, _GREEN, _RED, _PURPLE, _SKY)
 _MARKERS = ("s", "^", "D", "v", "P", "X")
-
-
-class Curve(NamedTuple):
-    """Values over training iterations, ``(n,)`` each."""
-
-    iterations: ArrayLike
-    values: ArrayLike
 
 
 def write_voi_plot(
@@ -111,72 +102,6 @@ def _draw_equal_sums(axes: Any) -> None:
         label = f"equal sums, every {step:g}" if total == step else None
         style = {"color": FAINT, "linewidth": 0.5, "linestyle": (0, (4, 4)), "zorder": 0}
         axes.plot([0, total], [total, 0], scalex=False, scaley=False, label=label, **style)
-
-
-def write_training_plot(
-    path: str | Path,
-    losses: Mapping[str, Curve],
-    validation: Mapping[str, Curve] | None = None,
-    title: str | None = None,
-) -> Path:
-    """Plot losses over iterations and, beneath, validation scores where there are any.
-
-    Parameters
-    ----------
-    path
-        PNG file; its folder is made.
-    losses
-        Name → curve; drawn on a logarithmic axis, pale, with a running mean over them.
-    validation
-        Name → curve of scores, in the unit they are named with.
-    title
-        Above the plot.
-
-    Raises
-    ------
-    ConfigError
-        If there is no loss, or a curve's arrays differ in length.
-    OutputError
-        If the file cannot be written.
-    """
-    if not losses:
-        raise ConfigError("a training plot needs at least one loss")
-    figure = new_figure(6.0, 5.4 if validation else 3.2)
-    rows = figure.subplots(2 if validation else 1, 1, sharex=True, squeeze=False)[:, 0]
-    for (name, curve), colour in zip(losses.items(), _CURVES, strict=False):
-        iterations, values = _checked(name, curve)
-        rows[0].plot(iterations, values, color=colour, linewidth=0.6, alpha=0.3)
-        rows[0].plot(iterations, _running_mean(values), color=colour, linewidth=1.5, label=name)
-    rows[0].set_yscale("log")
-    for ticks in (rows[0].yaxis.set_major_formatter, rows[0].yaxis.set_minor_formatter):
-        ticks(LogFormatter(minor_thresholds=(2, 0.5)))
-    _frame(rows[0], "" if validation else "iteration", "loss", title)
-    for (name, curve), colour in zip((validation or {}).items(), _CURVES, strict=False):
-        iterations, values = _checked(name, curve)
-        rows[-1].plot(iterations, values, color=colour, linewidth=1.2, marker="o", markersize=4, label=name)
-    if validation:
-        _frame(rows[-1], "iteration", "validation", None)
-    for axes in rows:
-        axes.legend(frameon=False, fontsize=8, labelcolor=INK)
-    figure.subplots_adjust(left=0.12, right=0.97, bottom=0.09 if validation else 0.15, top=0.93, hspace=0.08)
-    return save_figure(figure, path)
-
-
-def _checked(name: str, curve: Curve) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    iterations, values = np.asarray(curve.iterations, float), np.asarray(curve.values, float)
-    if iterations.shape != values.shape or iterations.ndim != 1:
-        raise ConfigError(f"curve {name!r} has {iterations.shape} iterations but {values.shape} values")
-    return iterations, values
-
-
-def _running_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean over a fiftieth of the curve around every point; shorter towards the ends."""
-    reach = len(values) // 100
-    total = np.concatenate([[0.0], np.cumsum(values)])
-    low = np.maximum(np.arange(len(values)) - reach, 0)
-    high = np.minimum(np.arange(len(values)) + reach + 1, len(values))
-    mean: NDArray[np.float64] = (total[high] - total[low]) / (high - low)
-    return mean
 
 
 def _frame(axes: Any, x: str, y: str, title: str | None) -> None:

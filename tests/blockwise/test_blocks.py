@@ -101,18 +101,6 @@ def test_refuses_what_does_not_fit(
         BlockGrid(roi, voxel_size, block, context)
 
 
-def test_world_units_must_be_whole_voxels() -> None:
-    roi = Roi((0, 0, 0), (40, 40, 40))
-    made = BlockGrid.from_world(roi, VOXEL, Coordinate(20, 20, 20), Coordinate(8, 4, 4))
-    assert (made.block_shape_vox, made.context_vox) == (Coordinate(5, 10, 10), Coordinate(2, 2, 2))
-    with pytest.raises(
-        GeometryError, match=r"block shape \(18, 20, 20\) is not a multiple .* the nearest is \(16, 20, 20\)"
-    ):
-        BlockGrid.from_world(roi, VOXEL, Coordinate(18, 20, 20), Coordinate(8, 4, 4))
-    with pytest.raises(GeometryError, match="context"):
-        BlockGrid.from_world(roi, VOXEL, Coordinate(20, 20, 20), Coordinate(8, 4, 3))
-
-
 def test_there_is_no_block_beyond_the_last(grid: BlockGrid) -> None:
     with pytest.raises(GeometryError, match="there is no block 18; blocks are numbered 0 to 17"):
         grid.block(18)

@@ -1,6 +1,7 @@
 """What a stage does about chunks that a killed process cut short."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,18 @@ from funlib.geometry import Coordinate, Roi
 from catena.arrays import Array
 from catena.blockwise import BlockGrid, BlockwiseReport, ExecutionConfig
 from catena.blockwise.stage import BlockFunction, BlockwiseStage, keep_or_create
+from catena.errors import GeometryError
 from catena.experiment import ExperimentConfig
 from catena.task import Input, Job, Output
 
 ROI = Roi((0, 0, 0), (8, 8, 8))
 
 
-def volume(path: Path) -> Array:
-    return keep_or_create(
-        path, roi=ROI, voxel_size=Coordinate(1, 1, 1), dtype=np.uint8, chunk_shape_vox=Coordinate(4, 4, 4)
-    )
+GRID = BlockGrid(ROI, Coordinate(1, 1, 1), Coordinate(8, 8, 8), Coordinate(0, 0, 0))
+
+
+def volume(path: Path, grid: BlockGrid = GRID) -> Array:
+    return keep_or_create(path, grid, dtype=np.uint8, chunk_shape_vox=Coordinate(4, 4, 4))
 
 
 def test_a_resumed_array_keeps_its_chunks_and_loses_those_cut_short(tmp_path: Path) -> None:
@@ -31,6 +34,13 @@ def test_a_resumed_array_keeps_its_chunks_and_loses_those_cut_short(tmp_path: Pa
     resumed = volume(path)
     assert not cut_short.exists()
     assert (resumed.read() == 7).all()
+
+
+def test_an_array_in_which_blocks_would_share_chunks_is_not_made(tmp_path: Path) -> None:
+    path = tmp_path / "v.zarr" / "raw"
+    with pytest.raises(GeometryError, match=r"v\.zarr/raw: blocks of \(6, 8, 8\) voxels, .* cut chunks of \(4, 4, 4\)"):
+        volume(path, replace(GRID, block_shape_vox=Coordinate(6, 8, 8)))
+    assert not path.exists()
 
 
 class Copy(BlockwiseStage):
@@ -48,7 +58,7 @@ class Copy(BlockwiseStage):
         return {}
 
     def grid(self, config: Any, volume: str) -> BlockGrid:
-        return BlockGrid(ROI, Coordinate(1, 1, 1), Coordinate(8, 8, 8), Coordinate(0, 0, 0))
+        return GRID
 
     def prepare(self, job: Job, grid: BlockGrid) -> None:
         volume(job.staged(Output("v.zarr/raw", "array")))

@@ -7,7 +7,7 @@ import pytest
 from catena.errors import ConfigError
 from catena.evaluation import Scores, Sweep
 from catena.viewing import plots
-from catena.viewing.plots import Curve, write_training_plot, write_voi_plot
+from catena.viewing.plots import write_voi_plot
 
 THRESHOLDS = np.array([0.0, 0.5, 1.0])
 
@@ -70,40 +70,6 @@ def test_threshold_must_have_been_swept(tmp_path):
         write_voi_plot(tmp_path / "voi.png", {"test": TEST}, 0.3)
     with pytest.raises(ConfigError, match="at least one region"):
         write_voi_plot(tmp_path / "voi.png", {}, 0.3)
-
-
-def test_running_mean_lies_in_the_noise(drawn):
-    iterations = np.arange(1000)
-    values = np.where(iterations % 2, 1.5, 0.5)
-
-    write_training_plot("x.png", {"loss": Curve(iterations, values)})
-
-    raw, smooth = (line.get_ydata() for line in drawn[0].axes[0].get_lines())
-    assert np.array_equal(raw, values)
-    assert np.abs(smooth[20:-20] - 1).max() < 0.05
-
-
-def test_validation_stands_beneath(drawn):
-    write_training_plot("x.png", {"loss": Curve([1, 2], [1, 0.5])}, {"VOI sum (bits)": Curve([2], [3.0])})
-
-    assert len(drawn[0].axes) == 2
-    assert drawn[0].axes[1].get_lines()[0].get_xydata().tolist() == [[2, 3]]
-
-
-@pytest.mark.parametrize("points", [1, 500])
-def test_training_plot_is_written(tmp_path, points):
-    curve = Curve(np.arange(points), np.geomspace(1, 0.01, points))
-
-    write_training_plot(tmp_path / "training.png", {"loss": curve}, title="A title")
-
-    assert mpl_read(tmp_path / "training.png").std() > 0.01
-
-
-def test_broken_curves_are_refused(tmp_path):
-    with pytest.raises(ConfigError, match=r"'loss' has \(2,\) iterations but \(3,\) values"):
-        write_training_plot(tmp_path / "t.png", {"loss": Curve([1, 2], [1, 2, 3])})
-    with pytest.raises(ConfigError, match="at least one loss"):
-        write_training_plot(tmp_path / "t.png", {})
 
 
 def test_no_global_state_of_pyplot_is_touched(tmp_path):
