@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 from typing import Any
 
 from catena.augmentation.adapter import Adapter
@@ -38,11 +39,40 @@ def adapt(augmentation: Any, kind: Kind | None = None) -> Adapter:
     return adapter
 
 
+def could_be_augmentation(found: Any) -> bool:
+    """Tell of a class or function whether :func:`adapt` may take what it makes.
+
+    It takes no abstract class, and of Kornia neither the base classes nor containers of several augmentations.
+    """
+    if not inspect.isclass(found):
+        return inspect.isroutine(found)
+    if inspect.isabstract(found):
+        return False
+    if not _of_kornia(found):
+        return True
+    from kornia import augmentation as kornia
+
+    kinds = (kornia.AugmentationBase2D, kornia.AugmentationBase3D, kornia.MixAugmentationBaseV2)
+    return issubclass(found, kinds) and not _is_base_of_kornia(found)
+
+
+def _of_kornia(found: type) -> bool:
+    modules = [each.__module__ for each in found.__mro__]
+    return any(each.startswith("kornia.augmentation") for each in modules) and bool(importlib.util.find_spec("kornia"))
+
+
+def _is_base_of_kornia(found: type) -> bool:
+    """Tell a base class, which is not abstract to Python, by its module: they are all called `base`."""
+    return found.__module__.startswith("kornia.augmentation") and found.__module__.endswith(".base")
+
+
 def _known(augmentation: Any) -> Adapter | None:
     modules = [each.__module__ for each in type(augmentation).__mro__]
-    if any(each.startswith("kornia.augmentation") for each in modules) and importlib.util.find_spec("kornia"):
+    if _of_kornia(type(augmentation)):
         from catena.augmentation.kornia_adapters import kornia_adapter
 
+        if _is_base_of_kornia(type(augmentation)):
+            raise ImageCallable(augmentation).refusal("is a base class, which changes nothing: name one of its kind")
         return kornia_adapter(augmentation)
     if any(each.startswith("torchvision.transforms") for each in modules):
         return _torchvision(augmentation, modules)

@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any
 from urllib.parse import unquote, urlparse
 
+from catena.augmentation.choice import could_be_augmentation
 from catena.errors import ConfigError, nearest_names
 from catena.nodes.extra_config import ExtraConfig
 
@@ -52,24 +53,33 @@ def _find(name: str) -> Any:
                 _imported(path, name)
         if not hasattr(found, part) or part.startswith("_"):
             where = ".".join(name.split(".")[: depth - 1])
-            raise ConfigError(f"augment.extra: {where} has no '{part}' ({nearest_names(part, _members(found))})")
+            valid = _members(found, package, last=depth > len(rest))
+            raise ConfigError(f"augment.extra: {where} has no '{part}' ({nearest_names(part, valid)})")
         found = getattr(found, part)
         if isinstance(found, ModuleType):
             _check_own(found, package, name)
     if not (inspect.isclass(found) or inspect.isroutine(found)):
         raise ConfigError(f"augment.extra: {name} is neither a class nor a function but {type(found).__name__}")
-    if _origin(found) in sys.stdlib_module_names:
+    if _is_pythons(found):
         raise ConfigError(f"augment.extra: {name} is a part of Python ({_origin(found)}), no augmentation")
     return found
 
 
 def _check_own(module: ModuleType, package: str, name: str) -> None:
     """Refuse modules that a package has merely imported: through them a name would reach all of Python."""
-    if module.__name__.partition(".")[0] != package:
+    if not _is_own(module, package):
         raise ConfigError(
             f"augment.extra: {name} leads out of {package} into the module {module.__name__}, which {package} imports; "
             "name what the package itself holds"
         )
+
+
+def _is_own(module: ModuleType, package: str) -> bool:
+    return module.__name__.partition(".")[0] == package
+
+
+def _is_pythons(found: Any) -> bool:
+    return _origin(found) in sys.stdlib_module_names
 
 
 def _origin(found: Any) -> str:
@@ -87,15 +97,19 @@ def _imported(module: str, name: str) -> ModuleType:
         raise ConfigError(f"augment.extra: {name} cannot be imported: {error}") from error
 
 
-def _members(owner: Any) -> list[str]:
-    """Return the public classes, functions and modules of a module."""
-    named = [
-        name
-        for name, value in vars(owner).items()
-        if not name.startswith("_") and (inspect.isclass(value) or inspect.isroutine(value) or inspect.ismodule(value))
-    ]
+def _members(owner: Any, package: str, *, last: bool) -> list[str]:
+    """Return the public names in a module or class that an augmentation's name may end in or, before, lead through.
+
+    Where it can end in none of them, those that lead on.
+    """
+    public = {name: value for name, value in vars(owner).items() if not name.startswith("_")}
+    ends = [name for name, value in public.items() if could_be_augmentation(value) and not _is_pythons(value)]
+    if last and ends:
+        return sorted(ends)
+    classes = [name for name in ends if inspect.isclass(public[name])]
+    modules = [name for name, value in public.items() if inspect.ismodule(value) and _is_own(value, package)]
     below = [each.name for each in pkgutil.iter_modules(getattr(owner, "__path__", []))]
-    return sorted({*named, *(name for name in below if not name.startswith("_"))})
+    return sorted({*classes, *modules, *(name for name in below if not name.startswith("_"))})
 
 
 def _check_installed(package: str, name: str) -> None:

@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from catena.augmentation.choice import adapt
 from catena.augmentation.resolve import resolve
 from catena.config import Config
 from catena.errors import ConfigError
@@ -77,6 +78,31 @@ def test_a_function_is_called_with_the_image_and_its_arguments():
 def test_wrong_names_and_arguments_are_refused_with_those_that_are_right(entry, message):
     with pytest.raises(ConfigError, match=message):
         resolve(parsed(entry))
+
+
+def offered(name: str) -> set[str]:
+    with pytest.raises(ConfigError, match=r"\(valid names: ") as refused:
+        resolve(parsed(name))
+    return set(str(refused.value).split("valid names: ")[1].rstrip(")").split(", "))
+
+
+def test_what_is_offered_for_an_unknown_name_can_be_named():
+    names = offered("kornia.augmentation.Xqz")
+    assert {"RandomMotionBlur3D", "RandomRotation3D", "RandomTransplantation3D", "LongestMaxSize"} <= names
+    assert not {name for name in names if not name[0].isupper()}  # modules
+    assert not {name for name in names if "Base" in name or "Sequential" in name or "Dispather" in name}
+    assert "Any" not in offered("kornia.Xqz")  # Python's own
+
+
+def test_a_name_is_led_on_through_modules():
+    assert {"augmentation", "geometry"} <= offered("kornia.Xqz.RandomGamma")
+    assert "RandomGamma" not in offered("kornia.augmentation.auto.Xqz")
+    assert "os" not in offered("kornia.Xqz.RandomGamma")
+
+
+def test_base_classes_are_refused():
+    with pytest.raises(ConfigError, match=r"IntensityAugmentationBase2D is a base class"):
+        adapt(resolve(parsed("kornia.augmentation.IntensityAugmentationBase2D")))
 
 
 @pytest.mark.parametrize(
