@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import cc3d
 import numpy as np
 import pytest
+import yaml
 from funlib.geometry import Coordinate
 from scipy import ndimage
 
@@ -17,6 +20,7 @@ from data_prep.synthetic import SyntheticVolume, synthesise
 
 ISOTROPIC = Coordinate(8, 8, 8)
 SECTIONS = Coordinate(40, 8, 8)
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -240,6 +244,13 @@ def test_sections_must_match_the_shape() -> None:
 
 @pytest.mark.slow
 def test_demo_volume_is_no_toy() -> None:
-    demo = synthesise(Coordinate(192, 192, 192), ISOTROPIC, seed=1, workers=2)
-    sizes = np.bincount(demo.labels[144:].ravel().astype(np.int64))[1:]
+    """What `make demo` synthesises, in the region on which its scores are reported."""
+    command = r"/isotropic\.zarr --shape (\S+) --voxel-size (\S+) --calibre (\S+) --seed (\d+)"
+    (arguments,) = re.findall(command, (ROOT / "Makefile").read_text())
+    shape, voxel_size = (Coordinate(int(each) for each in text.split(",")) for text in arguments[:2])
+    config = yaml.safe_load((ROOT / "configs/local_shape_descriptors/demo.yaml").read_text())
+    begin, end = config["volumes"]["phantom"]["regions"]["test"]["z"]
+    demo = synthesise(shape, voxel_size, seed=int(arguments[3]), calibre=float(arguments[2]), workers=2)
+    sizes = np.bincount(demo.labels[begin:end].ravel().astype(np.int64))[1:]
+    assert min(demo.labels.shape) >= 160
     assert np.count_nonzero(sizes >= 1000) >= 80
