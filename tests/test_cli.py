@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import filecmp
 import json
+import shutil
+import re
 import signal
 import subprocess
 import sys
@@ -16,9 +19,11 @@ import pytest
 import yaml
 from funlib.geometry import Coordinate, Roi
 
-from catena.arrays import create_array
+from catena.arrays import create_array, open_array
 from catena.cli import main
+from data_prep.synthetic import synthesise
 from local_shape_descriptors.config import LocalShapeDescriptorsConfig
+from local_shape_descriptors.template import lsd_sigma_nm
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = [
@@ -73,21 +78,34 @@ def catena(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
     signal.signal(signal.SIGTERM, handler)
 
 
-def write_raw(path: Path, voxel_size: tuple[int, int, int]) -> str:
+SHAPE = (20, 30, 30)
+
+
+def write_raw(path: Path, voxel_size: tuple[int, int, int], values: np.ndarray[Any, Any] | None = None) -> str:
+    """Write an array: noise, unless there are values."""
+    values = np.random.default_rng(0).integers(1, 255, SHAPE, np.uint8) if values is None else values
     array = create_array(
         path,
-        roi=Roi((0, 0, 0), Coordinate(20, 30, 30) * Coordinate(voxel_size)),
+        roi=Roi((0, 0, 0), Coordinate(values.shape) * Coordinate(voxel_size)),
         voxel_size=Coordinate(voxel_size),
-        dtype="uint8",
-        chunk_shape_vox=Coordinate(20, 30, 30),
+        dtype=values.dtype,
+        chunk_shape_vox=Coordinate(values.shape),
     )
-    array.write(array.roi, np.zeros((20, 30, 30), np.uint8))
+    array.write(array.roi, values)
     return str(path)
 
 
-def test_help_lists_every_command() -> None:
+def init(catena: Catena, *arguments: str | Path) -> Any:
+    """Return the configuration that `catena init` prints."""
+    done = catena("init", "local_shape_descriptors", *arguments)
+    assert done.returncode == 0, done.stderr
+    return yaml.safe_load(done.stdout)
+
+
+def test_help_lists_every_command_and_shows_examples() -> None:
     shown = catena_in_a_process("--help").stdout
     assert all(command in shown for command in COMMANDS)
+    assert all(f"catena {command} " in shown.partition("Examples")[2] for command in ("init", "run", "segment"))
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -164,6 +182,71 @@ def test_init_writes_a_configuration_that_suits_the_voxel_size(
     assert "exists already" in again.stderr
 
 
+def test_regions_share_out_what_is_labelled(catena: Catena, tmp_path: Path) -> None:
+    raw = write_raw(tmp_path / "a.zarr/raw", (30, 6, 6))
+    labels = np.zeros(SHAPE, np.uint32)
+    labels[4:14, :, 2:22] = 7
+    path = write_raw(tmp_path / "a.zarr/labels", (30, 6, 6), labels)
+    found = init(catena, "--raw", raw, "--labels", path)["volumes"]["volume"]["regions"]
+    bounds = {"train": [4, 10], "validation": [10, 12], "test": [12, 14]}
+    assert found == {name: {"z": z, "x": [2, 22]} for name, z in bounds.items()}
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.ones(SHAPE, np.float32), "integer labels, found .*a.zarr/labels float32"),
+        (np.zeros(SHAPE, np.uint32), "has no labelled voxel"),
+        (np.ones((2, 30, 30), np.uint32), "labelled in 2 section.*training, validation and test need 3 at least"),
+    ],
+)
+def test_init_refuses_labels_that_cannot_be_trained_on(
+    catena: Catena, tmp_path: Path, labels: np.ndarray[Any, Any], message: str
+) -> None:
+    raw = write_raw(tmp_path / "a.zarr/raw", (8, 8, 8))
+    path = write_raw(tmp_path / "a.zarr/labels", (8, 8, 8), labels)
+    refused = catena("init", "local_shape_descriptors", "--raw", raw, "--labels", path)
+    assert refused.returncode == 1
+    assert re.search(message, refused.stderr)
+
+
+def test_init_quotes_what_yaml_would_misread(catena: Catena, tmp_path: Path) -> None:
+    raw = write_raw(tmp_path / "a #b: c.zarr/raw", (8, 8, 8))
+    found = init(catena, "--raw", raw, "--labels", raw, "--name", "1e3")
+    assert (found["experiment"], found["volumes"]["volume"]["raw"]) == ("1e3", raw)
+    assert found["volumes"]["volume"]["labels"] == raw
+    refused = catena("init", "local_shape_descriptors", "--raw", raw, "--name", "my exp: 1")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "experiment: 'my exp: 1' is used as a folder name" in refused.stderr
+
+
+def test_init_makes_the_folder_and_names_the_file_it_writes(catena: Catena, tmp_path: Path) -> None:
+    raw = write_raw(tmp_path / "a.zarr/raw", (8, 8, 8))
+    path = tmp_path / "my experiments" / "one.yaml"
+    done = catena("init", "local_shape_descriptors", "--raw", raw, "-o", path)
+    assert f"next: catena run '{path}'" in done.stdout
+    assert f"# Run:      catena run '{path}' " in path.read_text()
+    refused = catena("init", "local_shape_descriptors", "--raw", raw, "-o", path / "two.yaml")
+    assert refused.returncode == 1
+    assert f"cannot write {path}/two.yaml" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("config", "voxel_size"),
+    [
+        ("fib25_published", (8, 8, 8)),
+        ("hemibrain", (8, 8, 8)),
+        ("zebrafinch", (20, 9, 9)),
+        ("snemi3d_published", (30, 6, 6)),
+        ("cremi_published", (40, 4, 4)),
+        ("demo_anisotropic", (40, 8, 8)),
+    ],
+)
+def test_descriptors_reach_as_far_as_in_our_own_configurations(config: str, voxel_size: tuple[float, ...]) -> None:
+    values = yaml.safe_load((ROOT / f"configs/local_shape_descriptors/{config}.yaml").read_text())
+    assert lsd_sigma_nm(voxel_size) == values["model"]["lsd_sigma_nm"]
+
+
 def test_config_prints_defaults_and_overrides(catena: Catena, tmp_path: Path) -> None:
     raw = write_raw(tmp_path / "a.zarr/raw", (8, 8, 8))
     path = tmp_path / "e.yaml"
@@ -189,32 +272,68 @@ def test_a_plan_that_cannot_fit_is_an_error(catena: Catena, tmp_path: Path) -> N
     assert "does not fit: 1 problem(s)" in refused.stdout
 
 
-@pytest.mark.slow
-def test_the_built_wheel_runs_outside_the_clone(tmp_path: Path) -> None:
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path / "dist"), str(ROOT)]
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder outside the clone with the wheel of this clone installed, and nothing else."""
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder / "dist"), str(ROOT)]
     subprocess.run(build, check=True, capture_output=True)
-    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    (wheel,) = (folder / "dist").glob("*.whl")
     packages = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
     assert {each for each in packages if not each.endswith(".dist-info")} == {
         "catena",
         "data_prep",
         "local_shape_descriptors",
     }
-    site = tmp_path / "site"
+    site = folder / "site"
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(wheel)]
     subprocess.run(install, check=True, capture_output=True)
-    environment = {"PYTHONPATH": str(site), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
-    where = [
-        sys.executable,
-        "-c",
-        "import catena, local_shape_descriptors.task as t; print(catena.__file__, t.__file__)",
-    ]
-    shown = subprocess.run(where, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
-    assert all(each.startswith(str(site)) for each in shown.split())
-    raw = write_raw(tmp_path / "a.zarr/raw", (8, 8, 8))
-    done = catena_in_a_process("init", "local_shape_descriptors", "--raw", raw, cwd=tmp_path, env=environment)
+    return site
+
+
+def run_installed(site: Path, folder: Path, *arguments: str) -> Shown:
+    """Call Python in a folder, with nothing but what is installed in `site` and the libraries it needs."""
+    environment = {"PYTHONPATH": str(site), "PATH": "/usr/bin:/bin", "HOME": str(folder)}
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
-    assert "task: local_shape_descriptors" in done.stdout
-    listed = catena_in_a_process("pretrained", cwd=tmp_path, env=environment)
-    assert listed.returncode == 0, listed.stderr
-    assert all(each.stem in listed.stdout for each in ROOT.glob("local_shape_descriptors/weights/*.json"))
+    return Shown(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.mark.slow
+def test_the_built_wheel_runs_outside_the_clone(site: Path, tmp_path: Path) -> None:
+    code = "import catena, local_shape_descriptors.task as t; print(catena.__file__, t.__file__)"
+    where = run_installed(site, tmp_path, "-c", code).stdout.split()
+    assert all(each.startswith(str(site)) for each in where)
+    raw = write_raw(tmp_path / "a.zarr/raw", (8, 8, 8))
+    init = ("-m", "catena", "init", "local_shape_descriptors", "--raw", raw)
+    assert "task: local_shape_descriptors" in run_installed(site, tmp_path, *init).stdout
+    listed = run_installed(site, tmp_path, "-m", "catena", "pretrained").stdout
+    assert all(each.stem in listed for each in ROOT.glob("local_shape_descriptors/weights/*.json"))
+
+
+def take_compiled_kernels(site: Path) -> None:
+    """Spare an installation half a minute of compiling what is compiled in the clone, from the very same source."""
+    for compiled in ROOT.glob("catena/**/__pycache__/*.nb[ic]"):
+        source = compiled.parents[1] / f"{compiled.name.split('.')[0]}.py"
+        installed = site / source.relative_to(ROOT)
+        if source.exists() and filecmp.cmp(source, installed, shallow=False):
+            shutil.copystat(source, installed)  # numba looks at time and size
+            shutil.copy(compiled, installed.parent / "__pycache__" / compiled.name)
+
+
+@pytest.mark.slow
+def test_the_built_wheel_segments_with_the_network_it_brings(site: Path, tmp_path: Path) -> None:
+    take_compiled_kernels(site)
+    shape, voxel_size = Coordinate(24, 24, 24), Coordinate(8, 8, 8)
+    roi = Roi((0, 0, 0), shape * voxel_size)
+    raw = create_array(tmp_path / "a.zarr/raw", roi=roi, voxel_size=voxel_size, dtype="uint8", chunk_shape_vox=shape)
+    raw.write(roi, synthesise(shape, voxel_size, seed=1).raw)
+    command = ("-m", "catena", "segment", "--pretrained", "fib25", "a.zarr/raw", "-o", "out.zarr")
+    run_installed(site, tmp_path, *command)
+    config = yaml.safe_load((tmp_path / "out.zarr.run/fib25/config.yaml").read_text())
+    assert Path(config["inputs"]["checkpoint"]).is_relative_to(site)
+    found = open_array(tmp_path / "out.zarr/volumes/segmentation")
+    assert (found.roi, found.voxel_size, found.dtype) == (roi, voxel_size, np.uint64)
+    assert found.read(roi).any()
