@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from funlib.geometry import Coordinate, Roi
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from catena.arrays import Array, open_array
 from catena.config import Config
@@ -95,6 +95,27 @@ class VolumeInputs(Config):
     )
 
 
+class SkeletonsConfig(Config):
+    """Traced neurons, along which a segmentation is followed."""
+
+    path: Path_ = Field(description="an SWC file, or a folder of them (.swc)")
+    nm_per_unit: Annotated[float, Field(gt=0)] | tuple[float, float, float] = Field(
+        1.0,
+        description="nm per unit of the files, which SWC does not record: 1000 for µm; for positions in voxels their "
+        "size, one number or z, y, x",
+    )
+    ignored_nodes: int = Field(
+        0, ge=0, description="up to so many nodes of a skeleton inside a segment do not make the segment a merger"
+    )
+
+    @field_validator("nm_per_unit")
+    @classmethod
+    def _positive(cls, value: float | tuple[float, float, float]) -> float | tuple[float, float, float]:
+        if isinstance(value, tuple) and not min(value) > 0:
+            raise ValueError(f"units must be longer than 0 nm, found {list(value)}")
+        return value
+
+
 class VolumeConfig(Config):
     """One volume: where its arrays are and which parts serve which purpose."""
 
@@ -127,6 +148,7 @@ class VolumeConfig(Config):
     references: dict[Name, Path_] = Field(
         default_factory=dict, description="other segmentations of this volume, scored beside ours"
     )
+    skeletons: SkeletonsConfig | None = Field(None, description="traced neurons: run length is scored along them")
     weight: float | None = Field(None, gt=0, description="share of training crops; by volume if not given")
     inputs: VolumeInputs = VolumeInputs()
 

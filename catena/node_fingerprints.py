@@ -83,6 +83,8 @@ class NodeFingerprints:
                 found = "is a folder, not a file" if Path(source.path).is_dir() else "does not exist"
                 raise ArrayNotFoundError(f"{source.path} {found}")
             return fingerprint_file(source.path)
+        if source.kind == "files":
+            return fingerprint_values({"files": sorted(fingerprint_file(each) for each in source.files())})
         array = open_array(source.path, voxel_size_nm=source.voxel_size_nm)
         fingerprint = fingerprint_array(array)
         if self._verify_inputs:

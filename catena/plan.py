@@ -79,12 +79,22 @@ def plan(task: Task, config: ExperimentConfig, selection: Selection) -> list[Nod
     rank = {name: position for position, name in enumerate(names)}
     place = {name: position for position, name in enumerate(config.volumes)}
     if not order:
-        raise ConfigError("nothing to run: no selected stage applies to the selected volumes")
+        raise ConfigError(_nothing_to_run(task, config, wanted, volumes))
     nodes = _stable_order(task, config, order, rank, place)
     planned = list(dict.fromkeys(node.stage for node in nodes))
     if selection.redo is not None and selection.redo not in planned:
         raise ConfigError(f"'{selection.redo}' cannot be redone by this run, which has only: {', '.join(planned)}")
     return nodes
+
+
+def _nothing_to_run(task: Task, config: ExperimentConfig, wanted: list[str], volumes: list[str]) -> str:
+    reasons = [
+        f"{Node(stage.name, volume).label} does not apply, for it has {lacks}"
+        for stage in map(task.stage, wanted)
+        for volume in volumes
+        if stage.per_volume and (lacks := stage.lacks(config, volume))
+    ]
+    return "nothing to run: " + ("; ".join(reasons) or "no selected stage applies to the selected volumes")
 
 
 def _visit(task: Task, config: ExperimentConfig, node: Node, order: list[Node]) -> None:

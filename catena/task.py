@@ -13,7 +13,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
-from catena.errors import ConfigError, nearest_names
+from catena.errors import ArrayNotFoundError, ConfigError, nearest_names
 from catena.experiment import ExperimentConfig
 
 if TYPE_CHECKING:
@@ -27,11 +27,33 @@ STAGING = ".staging"
 
 @dataclass(frozen=True)
 class Given:
-    """An input that exists outside the experiment: an array or a file."""
+    """An input that exists outside the experiment: an array, a file, or files: all of a folder with one suffix.
+
+    Files may also be a single one, of any suffix.
+    """
 
     path: str
-    kind: Literal["array", "file"] = "array"
+    kind: Literal["array", "file", "files"] = "array"
     voxel_size_nm: tuple[Any, Any, Any] | None = None
+    suffix: str = ""
+
+    def files(self) -> list[Path]:
+        """Return the file at `path`, or those of the folder there that end in `suffix`, in any case, sorted.
+
+        Raises
+        ------
+        ArrayNotFoundError
+            If there is nothing, or no such file in the folder.
+        """
+        place = Path(self.path)
+        if not place.is_dir():
+            if not place.is_file():
+                raise ArrayNotFoundError(f"{place} does not exist")
+            return [place]
+        found = sorted(each for each in place.iterdir() if each.is_file() and each.suffix.lower() == self.suffix)
+        if not found:
+            raise ArrayNotFoundError(f"no file of the folder {place} ends in {self.suffix}")
+        return found
 
 
 @dataclass(frozen=True)
@@ -194,6 +216,10 @@ class Stage(ABC):
     def applies(self, config: Any, volume: str) -> bool:
         """Tell whether this stage makes sense for `volume` at all (no evaluation without ground truth)."""
         return True
+
+    def lacks(self, config: Any, volume: str) -> str:
+        """Return what `volume` lacks where this stage does not apply, as in "it has no labels"; empty if unknown."""
+        return ""
 
     @abstractmethod
     def inputs(self, config: Any, volume: str) -> Mapping[str, Input]:

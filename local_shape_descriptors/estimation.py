@@ -95,7 +95,7 @@ def sample(config: Settings, folder: Path, done: Collection[tuple[str, str]]) ->
 def _without_truth(volume: VolumeConfig, affinities: str | None) -> VolumeConfig:
     inputs = volume.inputs.model_copy(update={"affinities": affinities})
     truth: dict[str, Any] = {"labels": None, "labels_mask": None, "other_labels": {}, "references": {}}
-    bare = {**truth, "regions": {}, "skip_empty": False}
+    bare = {**truth, "skeletons": None, "regions": {}, "skip_empty": False}
     return volume.model_copy(update={**bare, "inputs": inputs})
 
 

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from catena.blockwise.faults import fault_point
-from catena.evaluation import Contingency, RegionScores, Scores, Sweep, score, sweep_thresholds
+from catena.evaluation import Contingency, RegionScores, Scores, Skeleton, Sweep, score, sweep_thresholds
 from catena.evaluation.baseline import AFFINITY_OFFSETS, pseudo_affinities
 from catena.evaluation.zeros import ZERO_POLICIES, ZeroPolicy, apply_zero_policy
-from catena.segmentation import FragmentsConfig, Segmentation, segment
+from catena.segmentation import FragmentsConfig, Segmentation, relabel, segment
 from catena.task import Given, Input, Job, Output, Progress, StageReport, input_path
 from local_shape_descriptors.config import LocalShapeDescriptorsConfig
 from local_shape_descriptors.fragments import settings_of
-from local_shape_descriptors.geometry import open_input
+from local_shape_descriptors.geometry import open_input, volume_geometry
 from local_shape_descriptors.lookup_tables import (
     LookupTables,
     given_threshold,
@@ -26,6 +27,14 @@ from local_shape_descriptors.lookup_tables import (
     threshold_source,
 )
 from local_shape_descriptors.objects import NEURONS, Objects, ObjectsStage
+from local_shape_descriptors.run_length import (
+    crop_skeletons,
+    flat_run_length,
+    read_skeletons,
+    skeleton_files,
+    skeleton_settings,
+    skeletons_of,
+)
 from local_shape_descriptors.scoring import Truth, count, truth_inputs
 
 Settings = LocalShapeDescriptorsConfig
@@ -39,8 +48,26 @@ class EvaluateStage(ObjectsStage):
     step, version = "evaluate", 2
 
     def applies(self, config: Settings, volume: str) -> bool:
-        """Only volumes with labels and a region to score are evaluated."""
+        """Only volumes with labels or skeletons, and with a region to score, are evaluated."""
         return bool(scored_regions(config, volume, self.objects)) and super().applies(config, volume)
+
+    def lacks(self, config: Settings, volume: str) -> str:
+        """Return which of ground truth and regions is not there."""
+        if not super().applies(config, volume):
+            return ""
+        settings, neurons = config.volume(volume), self.objects is NEURONS
+        missing = []
+        if self.objects.labels(settings) is None and skeletons_of(config, volume, self.objects) is None:
+            where = "labels or skeletons" if neurons else f"other_labels.{self.objects.name}"
+            missing.append(f"no {where} (volumes.{volume})")
+        if not set(REGIONS) & set(settings.regions):
+            missing.append(f"no region {' or '.join(REGIONS)} (volumes.{volume}.regions)")
+        return " and ".join(missing)
+
+    def check(self, config: Settings, volume: str) -> None:
+        """Read the skeletons before anything is trained: they may not be there, or not lie in the volume."""
+        if skeletons_of(config, volume, self.objects) is not None:
+            read_skeletons(config, volume)
 
     def inputs(self, config: Settings, volume: str) -> Mapping[str, Input]:
         """Return fragments, tables, truth, references, raw for the baseline, and what chose the threshold."""
@@ -57,19 +84,22 @@ class EvaluateStage(ObjectsStage):
         threshold = threshold_source(config, volume, self.objects)
         if threshold is not None:
             inputs["threshold"] = threshold
-        if self._has_baseline(config) and settings.raw is not None:
+        if self._has_baseline(config, volume) and settings.raw is not None:
             inputs["raw"] = Given(settings.raw, voxel_size_nm=settings.voxel_size_nm)
+        if (traced := skeletons_of(config, volume, self.objects)) is not None:
+            inputs["skeletons"] = skeleton_files(traced)
         return inputs
 
-    def _has_baseline(self, config: Settings) -> bool:
-        return (
-            config.evaluate.baseline and self.objects is NEURONS
-        )  # dark raw is a membrane, nothing tells a mitochondrion
+    def _has_baseline(self, config: Settings, volume: str) -> bool:
+        # dark raw is a membrane, nothing tells a mitochondrion
+        neurons = self.objects is NEURONS
+        return neurons and config.evaluate.baseline and config.volume(volume).labels is not None
 
     def outputs(self, config: Settings, volume: str) -> Mapping[str, Output]:
-        """Return the figures and the plot."""
+        """Return the figures and, with labels, the plot."""
         called = self.objects.called
-        return {"metrics": Output(called("metrics.json"), "file"), "plot": Output(called("voi.png"), "file")}
+        plot = {"plot": Output(called("voi.png"), "file")} if labelled_regions(config, volume, self.objects) else {}
+        return {"metrics": Output(called("metrics.json"), "file"), **plot}
 
     def settings(self, config: Settings, volume: str) -> Mapping[str, Any]:
         """Return how scores are computed; for the baseline also how it is segmented."""
@@ -82,7 +112,9 @@ class EvaluateStage(ObjectsStage):
         }
         if threshold_source(config, volume, self.objects) is None:
             values["threshold"] = given_threshold(config, self.objects)
-        if self._has_baseline(config):
+        if (traced := skeletons_of(config, volume, self.objects)) is not None:
+            values["skeletons"] = skeleton_settings(traced)
+        if self._has_baseline(config, volume):
             values["fragments"] = baseline_fragments(config).result_settings()
             unused = {"store", "block_context", "memory_gb"}
             values["agglomerate"] = config.agglomerate.model_dump(mode="json", exclude=unused)
@@ -90,44 +122,92 @@ class EvaluateStage(ObjectsStage):
 
     def run(self, job: Job, progress: Progress) -> StageReport:
         """Score every region."""
-        from catena.viewing.plots import write_voi_plot
-
         config = settings_of(job)
         outputs = self.outputs(config, job.volume)
         tables = LookupTables.load(tables_path(config, input_path(job, "lookup_tables"), self.objects))
         threshold, origin = threshold_of(job, self.objects)
         regions = scored_regions(config, job.volume, self.objects)
+        labelled = labelled_regions(config, job.volume, self.objects)
         baseline = baseline_scores(config, job.volume) if "raw" in job.inputs else {}
+        traced = read_skeletons(config, job.volume) if "skeletons" in job.inputs else []
         metrics: dict[str, Any] = {}
         sweeps: dict[str, Sweep] = {}
         references: dict[str, Scores] = {}
         for number, region in enumerate(regions):
-            truth = Truth(config, job.volume, region, objects=self.objects)
-            sweeps[region], flat = score_region(job, truth, tables, threshold, baseline.get(region), self.objects)
-            names = references_of(config, job.volume, self.objects)
-            found = reference_scores(job, truth, names)
-            references = {name: each[config.evaluate.zeros] for name, each in found.items()}
-            shared = scores_on_labelled_voxels(job, truth, tables, threshold, names)
-            metrics[region] = {**flat, **shared, **flat_references(found), "threshold_origin": origin}
+            flat: dict[str, Any] = {
+                "threshold": threshold,
+                "merge_function": self.objects.agglomerate(config).merge_function,
+            }
+            if region in labelled:
+                truth = Truth(config, job.volume, region, objects=self.objects)
+                sweeps[region], flat = score_region(job, truth, tables, threshold, baseline.get(region), self.objects)
+                names = references_of(config, job.volume, self.objects)
+                found = reference_scores(job, truth, names)
+                references = {name: each[config.evaluate.zeros] for name, each in found.items()}
+                shared = scores_on_labelled_voxels(job, truth, tables, threshold, names)
+                flat |= {**shared, **flat_references(found)}
+            flat |= run_lengths(job, traced, region, tables, threshold)
+            metrics[region] = {**flat, "threshold_origin": origin}
             progress(number + 1, len(regions))
         job.staged(outputs["metrics"]).write_text(json.dumps(metrics, indent=1))
         fault_point("evaluate.metrics_written")
-        last = regions[-1]
-        write_voi_plot(
-            job.staged(outputs["plot"]),
-            sweeps,
-            threshold,
-            baseline=baseline.get(last).scores if baseline.get(last) else None,  # type: ignore[union-attr]
-            references=references or None,
-            title=f"{config.experiment}: {job.volume}{'' if self.objects is NEURONS else f', {self.objects.name}'}",
-        )
+        if labelled:
+            scored = baseline.get(labelled[-1])
+            write_plot(job, job.staged(outputs["plot"]), self.objects, sweeps, threshold, scored, references)
         return StageReport(figures=metrics)
 
 
+def write_plot(
+    job: Job,
+    path: Path,
+    objects: Objects,
+    sweeps: Mapping[str, Sweep],
+    threshold: float,
+    baseline: RegionScores | None,
+    references: Mapping[str, Scores],
+) -> None:
+    """Draw VOI split against merge; what that needs is loaded only now."""
+    from catena.viewing.plots import write_voi_plot
+
+    write_voi_plot(
+        path,
+        sweeps,
+        threshold,
+        baseline=baseline.scores if baseline is not None else None,
+        references=references or None,
+        title=f"{job.config.experiment}: {job.volume}{'' if objects is NEURONS else f', {objects.name}'}",
+    )
+
+
 def scored_regions(config: Settings, volume: str, objects: Objects = NEURONS) -> list[str]:
-    """Return the regions in which a volume is scored."""
-    settings = config.volume(volume)
-    return [name for name in REGIONS if name in settings.regions] if objects.labels(settings) is not None else []
+    """Return the regions in which a volume is scored: against labels, along skeletons, or both."""
+    known = objects.labels(config.volume(volume)) is not None or skeletons_of(config, volume, objects) is not None
+    return [name for name in REGIONS if name in config.volume(volume).regions] if known else []
+
+
+def labelled_regions(config: Settings, volume: str, objects: Objects = NEURONS) -> list[str]:
+    """Return the regions in which a volume is scored against labels."""
+    return scored_regions(config, volume, objects) if objects.labels(config.volume(volume)) is not None else []
+
+
+def run_lengths(
+    job: Job, traced: Sequence[Skeleton], region: str, tables: LookupTables, threshold: float
+) -> dict[str, float]:
+    """Return run length in a region, ours and that of references; nothing where no skeleton runs."""
+    config = settings_of(job)
+    settings, geometry = config.volume(job.volume), volume_geometry(config, job.volume)
+    roi = settings.region_roi(region)
+    inside = crop_skeletons(traced, roi, geometry)
+    if settings.skeletons is None or not inside:
+        return {}
+    ignored = settings.skeletons.ignored_nodes
+    ids, segments = tables.ids, tables.at(threshold)
+    fragments = open_input(job, "fragments", geometry)
+    flat = flat_run_length(fragments, inside, roi, geometry, ignored, lambda each: relabel(each, ids, segments))
+    for name in settings.references:
+        other = flat_run_length(open_input(job, f"references.{name}", geometry), inside, roi, geometry, ignored)
+        flat |= {f"reference_{name}_{key}": other[key] for key in ("erl_nm", "nerl", "merged_segments")}
+    return flat
 
 
 def references_of(config: Settings, volume: str, objects: Objects) -> Mapping[str, str]:
@@ -220,7 +300,7 @@ def baseline_scores(config: Settings, volume: str) -> dict[str, RegionScores]:
     Each region is segmented on its own, in memory. Nothing is returned where a region is larger than
     `BASELINE_LIMIT_VOX`, or where there is no validation region to choose on.
     """
-    regions = scored_regions(config, volume)
+    regions = labelled_regions(config, volume)
     if "validation" not in regions:
         return {}
     sweeps: dict[str, Sweep] = {}

@@ -71,11 +71,16 @@ def tune(config: Any, tell: Any = None) -> Any:
 
 
 def describe_scores(flat: dict[str, Any]) -> str:
-    """Return one line of scores."""
-    line = (
-        f"VOI {flat['voi_split']:.3f} split + {flat['voi_merge']:.3f} merge = {flat['voi_sum']:.3f}, "
-        f"adapted Rand error {flat['adapted_rand_error']:.3f}, threshold {flat['threshold']:g}"
-    )
+    """Return one line of scores, of what there is: against labels, along skeletons."""
+    scores = []
+    if "voi_sum" in flat:
+        scores.append(
+            f"VOI {flat['voi_split']:.3f} split + {flat['voi_merge']:.3f} merge = {flat['voi_sum']:.3f}, "
+            f"adapted Rand error {flat['adapted_rand_error']:.3f}"
+        )
+    if "erl_nm" in flat:
+        scores.append(f"expected run length {flat['erl_nm']:.0f} nm ({flat['nerl']:.3f} of a perfect one)")
+    line = f"{', '.join(scores) or 'no skeleton here'}, threshold {flat['threshold']:g}"
     if "baseline_voi_sum" in flat:
         line += (
             f" | no-learning baseline: VOI {flat['baseline_voi_split']:.3f} + {flat['baseline_voi_merge']:.3f} = "

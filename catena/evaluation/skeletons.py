@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,7 +57,7 @@ class Skeleton:
         return Skeleton(self.nodes_nm[inside], row[kept], self.name)
 
 
-def read_swc(path: str | Path, nm_per_unit: float | Coordinate = 1.0) -> Skeleton:
+def read_swc(path: str | Path, nm_per_unit: float | Sequence[float] = 1.0) -> Skeleton:
     """Read an SWC file.
 
     Parameters
