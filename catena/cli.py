@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 from importlib.metadata import entry_points
@@ -38,6 +39,11 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
+    epilog=epilog(
+        "catena init local_shape_descriptors --raw data.zarr/raw --labels data.zarr/labels -o fib25.yaml",
+        "catena run fib25.yaml",
+        "catena segment --pretrained fib25 data.zarr/raw -o out.zarr",
+    ),
 )
 app.add_typer(views)
 app.add_typer(graph, name="graph")
@@ -266,20 +272,18 @@ def init(
     name: Annotated[str, typer.Option(help="Name of the experiment.")] = "experiment",
 ) -> None:
     """Write a commented configuration chosen from the data's voxel size."""
-    from catena.errors import ConfigError, OutputError
+    from catena.config import write_new
+    from catena.errors import ConfigError
     from catena.task import load_task
 
     found = load_task(task)
     if found.template is None:
         raise ConfigError(f"task {task} has no template")
-    text = found.template(raw=raw, labels=labels, name=name)
     if output is None:
-        typer.echo(text, nl=False)
-    elif output.exists():
-        raise OutputError(f"{output} exists already; choose another file")
+        typer.echo(found.template(raw=raw, labels=labels, name=name), nl=False)
     else:
-        output.write_text(text)
-        typer.echo(f"wrote {output}; next: catena run {output}")
+        write_new(output, found.template(raw=raw, labels=labels, name=name, path=str(output)))
+        typer.echo(f"wrote {output}; next: catena run {shlex.quote(str(output))}")
 
 
 @app.callback(invoke_without_command=True)

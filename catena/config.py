@@ -15,7 +15,7 @@ from typing import Any, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from catena.errors import ConfigError, nearest_names
+from catena.errors import ConfigError, OutputError, nearest_names
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
@@ -165,3 +165,21 @@ def _copy(value: Any) -> Any:
 def to_yaml(config: Config) -> str:
     """Return `config` with every default as YAML text that :func:`load_yaml` reads back."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, width=100)
+
+
+def write_new(path: Path, text: str) -> None:
+    """Write a configuration to a file that is not there yet; its folder is made.
+
+    Raises
+    ------
+    OutputError
+        If there is a file, or it cannot be written.
+    """
+    if path.is_file():
+        raise OutputError(f"{path} exists already; choose another file")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("x") as file:
+            file.write(text)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error}") from error

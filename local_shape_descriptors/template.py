@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
+from collections.abc import Sequence
+
 import numpy as np
+import yaml
 from funlib.geometry import Coordinate
 
 from catena.arrays import Array, open_array
+from catena.errors import GeometryError
+from catena.experiment import VolumeConfig, check_volume
 from catena.nodes.augment_config import AugmentConfig, DeformConfig, is_anisotropic
-from local_shape_descriptors.config import default_block_shape
+from local_shape_descriptors.config import LocalShapeDescriptorsConfig, default_block_shape
 from local_shape_descriptors.model import ModelConfig
 
+VOLUME = "volume"
+MINIMUM_DEPTH = 3
+"""Labelled sections, that each of the three regions gets one."""
+
 TEMPLATE = """\
-# Neurons from {raw}: {shape} voxels of {voxel_size} nm (z, y, x).
-# Run:      catena run {name}.yaml          (kill it any time and run it again)
-# Defaults: catena config {name}.yaml
+# Neurons from {source}: {shape} voxels of {voxel_size} nm (z, y, x).
+# Run:      catena run {file}          (kill it any time and run it again)
+# Defaults: catena config {file}
 task: local_shape_descriptors
 experiment: {name}
-output: runs                       # results go to runs/{name}
+output: runs                       # results go to runs/{folder}
 seed: 0
 
 volumes:
@@ -56,10 +67,10 @@ execution:                         # never changes a result
 
 LABELLED = """\
     labels: {labels}
-    regions:                       # voxels, half open; the threshold is chosen on validation, reported on test
-      train: {{z: [0, {train}]}}
-      validation: {{z: [{train}, {validation}]}}
-      test: {{z: [{validation}, {depth}]}}
+    regions:                       # of what is labelled: voxels, half open; test is for the last scores only
+      train: {{z: {train}{plane}}}
+      validation: {{z: {validation}{plane}}}
+      test: {{z: {test}{plane}}}
 """
 
 UNLABELLED = """\
@@ -74,34 +85,49 @@ inputs:
 """
 
 
-def template(*, raw: str, labels: str | None = None, name: str = "experiment") -> str:
+def template(*, raw: str, labels: str | None = None, name: str = "experiment", path: str | None = None) -> str:
     """Return a configuration whose network, augmentation and blocks suit the data.
+
+    Parameters
+    ----------
+    raw, labels
+        Container and data set joined.
+    name
+        Of the experiment.
+    path
+        Where the configuration will lie, for the commands in it. Default: ``NAME.yaml``.
 
     Raises
     ------
+    ConfigError
+        If the name cannot be that of a folder.
     ArrayNotFoundError
         If raw or labels are not there.
     GeometryError
-        If they carry no voxel size, or it differs.
+        If they carry no voxel size, it differs, or too few sections are labelled to share out.
+    DataError
+        If labels are not integers or empty, or raw is constant.
     """
+    volumes = {VOLUME: {"raw": raw, "labels": labels}}
+    LocalShapeDescriptorsConfig.parse(
+        {"task": "local_shape_descriptors", "experiment": name, "volumes": volumes}, "catena init"
+    )
     array = open_array(raw)
-    if labels is not None:
-        from catena.experiment import VolumeConfig, check_volume
-
-        check_volume(VolumeConfig(raw=raw, labels=labels), "volume")
     sections = is_anisotropic(array.voxel_size)
     augment = AugmentConfig().resolved(array.voxel_size)
-    model = ModelConfig()
     deform = augment.deform or DeformConfig(probability=0)
     block = Coordinate(np.minimum(default_block_shape(array.voxel_size), array.shape_vox))
     return TEMPLATE.format(
-        raw=raw,
-        name=name,
+        source=raw,
+        raw=_scalar(raw),
+        file=shlex.quote(path or f"{name}.yaml"),
+        name=_scalar(name),
+        folder=name,
         shape=" x ".join(str(each) for each in array.shape_vox),
         voxel_size=" x ".join(f"{each:g}" for each in array.voxel_size_nm),
-        labels=_labels(labels, array),
-        sigma=model.lsd_sigma_nm,
-        downsampling=[list(each) for each in model.unet(array.voxel_size).downsampling],
+        labels=_unlabelled(array) if labels is None else _labelled(raw, labels, array),
+        sigma=lsd_sigma_nm(array.voxel_size_nm),
+        downsampling=[list(each) for each in ModelConfig().unet(array.voxel_size).downsampling],
         why_downsampling="in plane first, until voxels are isotropic" if sections else "all axes alike",
         kind="anisotropic" if sections else "isotropic",
         mirror=list(augment.mirror or ()),
@@ -116,7 +142,54 @@ def template(*, raw: str, labels: str | None = None, name: str = "experiment") -
     )
 
 
-def _labels(labels: str | None, array: Array) -> str:
+def lsd_sigma_nm(voxel_size_nm: Sequence[float]) -> float:
+    """Return how far shape descriptors reach, as in the published configurations.
+
+    Isotropic data: 80 nm. Cut sections: 80 nm for pixels of 4 nm, 100 for 6, 120 for 8 and more.
+
+    >>> lsd_sigma_nm((8, 8, 8)), lsd_sigma_nm((30, 6, 6))
+    (80.0, 100.0)
+    """
+    if not is_anisotropic(Coordinate(round(1000 * each) for each in voxel_size_nm)):
+        return 80.0
+    return float(np.clip(round(40 + 10 * max(voxel_size_nm[1:]), -1), 80, 120))
+
+
+def _unlabelled(array: Array) -> str:
     depth = int(array.shape_vox[0])
-    bounds = {"train": depth * 6 // 10, "validation": depth * 8 // 10, "depth": depth}
-    return UNLABELLED.format(**bounds) if labels is None else LABELLED.format(labels=labels, **bounds)
+    train, validation = _shares(depth)
+    return UNLABELLED.format(train=train, validation=validation, depth=depth)
+
+
+def _labelled(raw: str, labels: str, array: Array) -> str:
+    """Return the lines of a volume with labels: regions share out what is labelled, not all of raw."""
+    from local_shape_descriptors.training_volumes import TrainingVolume, open_source  # what reads data is loaded here
+
+    check_volume(VolumeConfig(raw=raw, labels=labels), VOLUME)
+    found = open_source(TrainingVolume(raw, labels, name=f"volumes.{VOLUME}"))
+    grid = array.in_units(found.units_per_nm)
+    begin = (found.labelled.begin - grid.offset) // grid.voxel_size
+    end = (found.labelled.end - grid.offset) // grid.voxel_size
+    depth = int(end[0] - begin[0])
+    if depth < MINIMUM_DEPTH:
+        raise GeometryError(
+            f"{labels} is labelled in {depth} section(s), z {begin[0]} to {end[0]}; training, validation and test need "
+            f"{MINIMUM_DEPTH} at least: label more, or leave --labels out and write regions yourself"
+        )
+    plane = "".join(
+        f", {axis}: [{low}, {high}]"
+        for axis, low, high, size in zip("yx", begin[1:], end[1:], array.shape_vox[1:], strict=True)
+        if high - low < size
+    )
+    z = [int(begin[0] + each) for each in (0, *_shares(depth), depth)]
+    return LABELLED.format(labels=_scalar(labels), train=z[:2], validation=z[1:3], test=z[2:], plane=plane)
+
+
+def _shares(depth: int) -> tuple[int, int]:
+    """Return where, of `depth` sections, those to train on end, and those to validate on."""
+    return depth * 6 // 10, depth * 8 // 10
+
+
+def _scalar(text: str) -> str:
+    """Return `text` as YAML that reads back as it, quoted where it must be."""
+    return yaml.safe_dump(text, allow_unicode=True, width=sys.maxsize).removesuffix("...\n").strip()
