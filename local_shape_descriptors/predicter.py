@@ -17,14 +17,14 @@ from local_shape_descriptors.heads import Offsets
 from local_shape_descriptors.model import ModelConfig
 
 if TYPE_CHECKING:
-    from catena.inference import Predictor
+    from catena.inference import LoadedNetwork, Predictor
     from catena.inference.prediction import Precision
 
 BEST = "best.pt"
 
 
 def predict(
-    raw: NDArray[Any], checkpoint: str | Path, *, device: str | None = None, **settings: Any
+    raw: NDArray[Any], checkpoint: str | Path | LoadedNetwork, *, device: str | None = None, **settings: Any
 ) -> dict[str, NDArray[np.uint8]]:
     """Predict every voxel of a volume in memory.
 
@@ -33,7 +33,7 @@ def predict(
     raw
         ``(z, y, x)`` uint8, uint16, or floating point in [0, 1].
     checkpoint
-        A file that training wrote.
+        A file that training wrote, or what :func:`catena.inference.load_network` made of it.
     device
         As torch names it. Default: a GPU if there is one.
     **settings
@@ -54,9 +54,9 @@ def predict(
     """
     from catena.inference import Predictor, load_network  # imports torch, which every worker would wait for
 
-    network = load_network(checkpoint).network
+    loaded = load_network(checkpoint) if isinstance(checkpoint, str | Path) else checkpoint
     chosen = device or default_device()
-    return Predictor(network, device=chosen, **{"precision": fast_precision(chosen), **settings}).array(raw)
+    return Predictor(loaded.network, device=chosen, **{"precision": fast_precision(chosen), **settings}).array(raw)
 
 
 def default_device(job: Path | None = None) -> str:
@@ -111,12 +111,23 @@ def open_predictor(checkpoint: Path, config: LocalShapeDescriptorsConfig, job: P
     return Predictor(loaded.network, device=device, precision=prediction_precision(config, device))
 
 
+def trained_model(checkpoint: str | Path, metadata: Mapping[str, Any]) -> ModelConfig | None:
+    """Return the model that a checkpoint's metadata say it was trained as; None where they say nothing.
+
+    Raises
+    ------
+    ConfigError
+        If that is no model.
+    """
+    settings = metadata.get("user_config", {}).get("model")
+    return None if settings is None else ModelConfig.parse(settings, f"{checkpoint}: model")
+
+
 def _check_offsets(checkpoint: Path, metadata: Mapping[str, Any], model: ModelConfig) -> None:
     """Refuse a checkpoint that says it was trained with other affinity offsets; some say nothing."""
-    settings = metadata.get("user_config", {}).get("model")
-    if settings is None:
+    trained = trained_model(checkpoint, metadata)
+    if trained is None:
         return
-    trained = ModelConfig.parse(settings, f"{checkpoint}: model")
     for head in model.heads:
         if trained.offsets(head) != model.offsets(head):
             raise ConfigError(
