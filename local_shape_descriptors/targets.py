@@ -54,14 +54,18 @@ class TargetSettings:
     voxel_size: Coordinate
     units_per_nm: int
 
+    @property
+    def in_plane(self) -> bool:
+        """Whether boundaries and rims are those within sections."""
+        return self.model.dimensions == 2 or is_anisotropic(self.voxel_size)
+
 
 def add_targets(pipeline: gp.Pipeline, settings: TargetSettings) -> gp.Pipeline:
     """Append targets and weights of all heads to a pipeline that provides labels and where they are known."""
     model = settings.model
-    in_plane = model.dimensions == 2 or is_anisotropic(settings.voxel_size)
     for name in model.labels():
         keys = LabelKeys.of(name)
-        pipeline += ErodeBoundaries(keys.labels, keys.eroded, only_xy=in_plane)
+        pipeline += ErodeBoundaries(keys.labels, keys.eroded, only_xy=settings.in_plane)
     for name, head in model.heads.items():
         pipeline = _KINDS[head.target](pipeline, name, settings)
     return pipeline
@@ -104,7 +108,7 @@ def _add_foreground(pipeline: gp.Pipeline, name: str, settings: TargetSettings) 
 
 def _add_contour(pipeline: gp.Pipeline, name: str, settings: TargetSettings) -> gp.Pipeline:
     labels, keys = LabelKeys.of(settings.model.heads[name].labels), TargetKeys.of(name)
-    in_plane = settings.model.dimensions == 2 or is_anisotropic(settings.voxel_size)
+    in_plane = settings.in_plane
     reach = Coordinate(0 if in_plane else 1, 1, 1)
     return (
         pipeline

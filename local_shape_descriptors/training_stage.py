@@ -80,7 +80,10 @@ class TrainStage(Stage):
         return _outputs("")
 
     def settings(self, config: Settings, volume: str) -> Mapping[str, Any]:
-        """Return all that the weights depend on; validation segments with fixed settings, which do not enter."""
+        """Return all that the weights depend on; validation segments with fixed settings, which do not enter.
+
+        What descriptors are compared with where there are no affinities to segment does enter.
+        """
         volumes = [  # in order: which volume a crop is drawn from depends on it
             [name, config.volume(name).background_labelled, config.volume(name).weight]
             for name in trained_on(config, "train")
@@ -92,6 +95,7 @@ class TrainStage(Stage):
             "train": config.train.fingerprinted(),
             "regions": _trained_regions(config),
             "volumes": volumes,
+            **_compared_descriptors(config),
         }
 
     def run(self, job: Job, progress: Progress) -> StageReport:
@@ -196,6 +200,14 @@ def _trained_regions(config: Settings) -> dict[str, dict[str, Any]]:
         for region in ("train", "validation")
         if (names := trained_on(config, region))
     }
+
+
+def _compared_descriptors(config: Settings) -> dict[str, Any]:
+    """Return what, beside labels and regions, says on which voxels descriptors alone are validated."""
+    names = trained_on(config, "validation")
+    if "affinities" in config.model.heads or not names:
+        return {}
+    return {"descriptors_off_rims": {name: config.volume(name).background_labelled for name in names}}
 
 
 def used_labels(config: Settings, volume: str) -> dict[str, str]:

@@ -14,6 +14,7 @@ from catena.networks import BaseNetwork
 from catena.segmentation import segment
 from local_shape_descriptors.config import LocalShapeDescriptorsConfig
 from local_shape_descriptors.evaluation import sweep_segmentation
+from local_shape_descriptors.geometry import block_slices
 from local_shape_descriptors.predicter import fast_precision
 from local_shape_descriptors.scoring import Truth
 
@@ -41,7 +42,7 @@ def score_network(config: LocalShapeDescriptorsConfig, volume: str, network: Bas
     begin = (truth.roi.begin - raw.offset) // raw.voxel_size
     predicted = predictor.block(read, begin, truth.roi.shape // raw.voxel_size)
     if "affinities" not in predicted:
-        return {"voi_sum": descriptor_error(config, truth, predicted["lsds"])}
+        return {"voi_sum": descriptor_error(config, volume, truth, predicted["lsds"])}
     offsets = tuple(Coordinate(each) for each in config.model.offsets("affinities"))
     # Default methods, whatever the experiment's: choosing others later must not train again.
     sweep = sweep_segmentation(segment(predicted["affinities"], offsets, geometry.voxel_size), truth)
@@ -55,27 +56,41 @@ def score_network(config: LocalShapeDescriptorsConfig, volume: str, network: Bas
     }
 
 
-def descriptor_error(config: LocalShapeDescriptorsConfig, truth: Truth, predicted: NDArray[np.uint8]) -> float:
-    """Return the mean squared error of predicted descriptors on the labelled voxels of a region.
+def descriptor_error(
+    config: LocalShapeDescriptorsConfig, volume: str, truth: Truth, predicted: NDArray[np.uint8]
+) -> float:
+    """Return the mean squared error of predicted descriptors where training would ask for them.
+
+    That is, against descriptors of eroded labels, on voxels whose label is known, save for the rims that erosion takes.
 
     Raises
     ------
     DataError
-        If there is none.
+        If there is no such voxel.
     """
-    from catena.targets import shape_descriptors
+    from catena.targets import erode_boundaries, shape_descriptors
+    from local_shape_descriptors.targets import TargetSettings
 
-    labels = truth.read(truth.roi)
-    if not labels.any():
-        raise DataError(f"the validation region {truth.roi} of {truth.labels.path} has no labelled voxel")
-    sigma = config.model.lsd_sigma_nm * truth.geometry.units_per_nm
+    geometry, roi = truth.geometry, truth.roi.intersect(truth.labels.roi)
+    settings = TargetSettings(config.model, geometry.voxel_size, geometry.units_per_nm)
+    nothing = DataError(f"the validation region {truth.roi} of {truth.labels.path} has no labelled voxel to score")
+    if roi.empty:
+        raise nothing
+    labels = truth.labels.read(roi)
+    eroded = erode_boundaries(labels, only_xy=settings.in_plane)
+    counts = ((labels != 0) | config.volume(volume).background_labelled) & ((eroded != 0) | (labels == 0))
+    if truth.mask is not None:
+        counts &= truth.mask.read(roi, outside="zero") != 0
+    if not counts.any():
+        raise nothing
     target = shape_descriptors(
-        labels,
-        truth.geometry.voxel_size,
-        sigma,
+        eroded,
+        geometry.voxel_size,
+        config.model.lsd_sigma_nm * geometry.units_per_nm,
         config.model.lsd_downsample,
-        units_per_nm=truth.geometry.units_per_nm,
+        units_per_nm=geometry.units_per_nm,
         in_plane=config.model.dimensions == 2,
     )
-    error = (predicted.astype(np.float32) / 255 - target) ** 2
-    return float(error[:, labels > 0].mean())
+    found = predicted[(slice(None), *block_slices(roi, truth.roi, geometry.voxel_size))]
+    error = (found.astype(np.float32) / 255 - target) ** 2
+    return float(error[:, counts].mean())

@@ -38,3 +38,15 @@ def test_a_checkpoint_tells_how_it_was_trained_and_not_where(
     execution = {"default": {"workers": 9}}
     assert told(a=tested, output=str(tmp_path / "b"), segmentation={"threshold": 0.4}, execution=execution) == here
     assert told(seed=1) != here
+
+
+def test_a_training_that_descriptors_alone_validate_depends_on_where_they_count(em: dict[str, str]) -> None:
+    def settings(kind: str, **volume: Any) -> Any:
+        regions = {"train": {"z": [0, 24]}, "validation": {"z": [24, 48]}}
+        volumes = {"a": {"raw": em["raw"], "labels": em["labels"], "regions": regions}}
+        volumes["b"] = volumes["a"] | {"regions": {"validation": {"z": [30, 48]}}} | volume
+        values = {"experiment": "e", "volumes": volumes, "model": {"type": kind}}
+        return TrainStage().settings(LocalShapeDescriptorsConfig.parse(values), "")
+
+    assert settings("lsd") != settings("lsd", background_labelled=True)
+    assert settings("mtlsd") == settings("mtlsd", background_labelled=True)
