@@ -70,6 +70,10 @@ class ConsoleReporter(Reporter):
         if outcome.action == "made":
             self.console.print(f"{outcome.node.label}: done in {format_seconds(outcome.seconds)}{_rate(outcome)}")
 
+    def note(self, text: str) -> None:
+        """Print a line."""
+        self.console.print(f"note: {text}", markup=False, soft_wrap=True)
+
 
 class _Meter:
     """A progress callback that adds a rate and, without a terminal, keeps quiet most of the time."""

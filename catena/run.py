@@ -53,6 +53,9 @@ class Reporter:
     def end(self, outcome: Outcome) -> None:
         """Tell what became of a node."""
 
+    def note(self, text: str) -> None:
+        """Tell, before the first stage, what a user is to know of this run."""
+
 
 def _silent(done: float, total: float, message: str = "") -> None:
     """Ignore progress."""
@@ -332,13 +335,18 @@ def _confirm_long_work(run: _Run, nodes: Sequence[Node]) -> None:
 
 
 def _check_stages(run: _Run, nodes: Sequence[Node]) -> None:
-    """Ask every stage that will run whether it can here: that is to stop the run now, not after training."""
+    """Ask every stage that will run whether it can here, which is to stop the run now, and what is to be told of it."""
     stale: set[Node] = set()
+    notes: dict[str, None] = {}  # what several volumes have in common is told once
     for node in nodes:
         done = run.ledger.read(node.volume, node.stage, "published")
         if parents(run.task, run.config, node) & stale or _is_stale(run, node, done):
             stale.add(node)
-            run.task.stage(node.stage).check(run.config, node.volume)
+            stage = run.task.stage(node.stage)
+            stage.check(run.config, node.volume)
+            notes.update(dict.fromkeys(stage.notes(run.config, node.volume)))
+    for note in notes:
+        run.reporter.note(note)
 
 
 def _staged_seconds_lost(run: _Run, node: Node, stale: set[Node]) -> float:

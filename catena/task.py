@@ -7,7 +7,7 @@ order and whether at all is decided by :mod:`catena.run`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -212,6 +212,16 @@ class Stage(ABC):
             Such as a program that is not installed.
         """
         return
+
+    def notes(self, config: Any, volume: str) -> Iterable[str]:
+        """Return what a user is to know before this stage runs, a line each; it may look at inputs that are given.
+
+        Raises
+        ------
+        CatenaError
+            If such an input cannot be used.
+        """
+        return ()
 
     def applies(self, config: Any, volume: str) -> bool:
         """Tell whether this stage makes sense for `volume` at all (no evaluation without ground truth)."""

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from funlib.geometry import Coordinate
 from numpy.typing import NDArray
 
 from catena.blockwise.devices import claim_gpu
 from catena.errors import ConfigError
+from catena.networks.config import AnyNetworkConfig, AutocontextConfig
 from catena.task import Job, Made, input_path
 from local_shape_descriptors.config import LocalShapeDescriptorsConfig
 from local_shape_descriptors.heads import Offsets
@@ -109,6 +111,42 @@ def open_predictor(checkpoint: Path, config: LocalShapeDescriptorsConfig, job: P
     _check_offsets(checkpoint, loaded.metadata, config.model)
     device = default_device(job)
     return Predictor(loaded.network, device=device, precision=prediction_precision(config, device))
+
+
+def other_network(checkpoint: str | Path, model: ModelConfig, voxel_size: Coordinate) -> str:
+    """Return in what a checkpoint's network differs from that of `model`, which need not be: empty if in nothing.
+
+    Padding and cropping do not count, for weights serve either and prediction does neither.
+
+    Raises
+    ------
+    DataError
+        If it is no checkpoint.
+    ConfigError
+        If the parts of `model` do not fit together.
+    """
+    from catena.inference import load_network
+
+    there, here = _as_built(load_network(checkpoint).config), _as_built(model.network(voxel_size))
+    different = [name for name in there if there[name] != here[name]]
+    if "downsampling" in different:  # from which kernels follow
+        different = [name for name in different if not name.startswith("kernels")]
+    return "; ".join(f"model.{name} there {there[name]}, here {here[name]}" for name in different)
+
+
+def _as_built(config: AnyNetworkConfig) -> dict[str, Any]:
+    """Return what a network is made of, the same in whatever words it was asked for; of two networks the second."""
+    if isinstance(config, AutocontextConfig):
+        return {**_as_built(config.second), "type": "acrlsd" if config.with_raw else "aclsd"}
+    unet = config.unet
+    written = unet.model_dump(mode="json", exclude={"growth", "padding", "equivariant_crop"})
+    return {
+        **written,
+        "feature_maps": [unet.feature_maps_at(level) for level in range(unet.levels + 1)],
+        "kernels_down": [[list(kernel) for kernel in each] for each in unet.passes_down],
+        "kernels_up": [[list(kernel) for kernel in each] for each in unet.passes_up],
+        "type": "one network",
+    }
 
 
 def trained_model(checkpoint: str | Path, metadata: Mapping[str, Any]) -> ModelConfig | None:

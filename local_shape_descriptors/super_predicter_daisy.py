@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from local_shape_descriptors.fragments import chunk_shape, settings_of
 from local_shape_descriptors.geometry import volume_geometry
 from local_shape_descriptors.masks import mask_inputs, mask_settings, prediction_margin, skipped_predictions
 from local_shape_descriptors.model import require_local
-from local_shape_descriptors.predicter import checkpoint_path, open_predictor
+from local_shape_descriptors.predicter import checkpoint_path, open_predictor, other_network
 
 Settings = LocalShapeDescriptorsConfig
 SAMPLES = 8
@@ -52,6 +53,14 @@ class PredictStage(BlockwiseStage):
         super().check(config, volume)
         if config.inputs.checkpoint is None:
             require_local(config.model)
+
+    def notes(self, config: Settings, volume: str) -> list[str]:
+        """Tell where the network that is given is another one than the model's settings describe: it is used."""
+        given = config.inputs.checkpoint
+        if given is None or not Path(given).is_file():
+            return []
+        different = other_network(given, config.model, volume_geometry(config, volume).voxel_size)
+        return [f"the network of {given} is used, not that of the model settings: {different}"] if different else []
 
     def inputs(self, config: Settings, volume: str) -> Mapping[str, Input]:
         """Return raw and the trained network."""

@@ -20,6 +20,7 @@ from catena.errors import ArrayNotFoundError, ConfigError, DataError, OutputErro
 from catena.experiment import ExperimentConfig
 from catena.ledger import Ledger
 from catena.plan import Selection, plan
+from catena.progress import ConsoleReporter
 from catena.run import run
 from catena.status import print_status
 from catena.task import Given, Input, Job, Made, Output, Stage, StageReport, Task, input_path
@@ -195,6 +196,20 @@ def test_lost_output_is_made_again(values: dict[str, Any]) -> None:
     actions(values)
     (Path(values["output"]) / "e/volumes/a/total.txt").unlink()
     assert actions(values) == {**ALL_DONE, "a: total": "made"}
+
+
+def test_what_is_to_be_told_is_told_once_and_only_where_a_stage_runs(
+    values: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Scale, "notes", lambda self, config, volume: [f"[1, {config.factor}] is used"])
+    values["volumes"]["b"] = values["volumes"]["a"]
+    with ConsoleReporter() as reporter:
+        run(TASK, ToyConfig.parse(values), reporter=reporter)
+        first = capsys.readouterr().out
+        run(TASK, ToyConfig.parse(values), reporter=reporter)
+    assert first.count("note: ") == 1
+    assert first.startswith("note: [1, 2] is used\n")
+    assert "note: " not in capsys.readouterr().out
 
 
 def test_what_a_stage_cannot_have_stops_the_run_before_the_first(
