@@ -74,7 +74,7 @@ def test_blocks_agree_with_memory(settings: dict[str, Any], em: dict[str, str], 
     if (method, scope) == ("basins", "graph"):
         assert difference == 0
     else:
-        assert difference < 1.0
+        assert difference < 0.1  # measured: 0.034 bit for the seeded watershed, 0 for basins merged block by block
 
 
 def test_figures_are_complete_and_beat_the_baseline(settings: dict[str, Any]) -> None:
