@@ -1,6 +1,7 @@
 """Draw the targets of a small synthetic volume: ``python docs/_figures/targets.py``.
 
-Writes ``docs/images/targets.png``: raw, labels, affinities, descriptors of two sigmas and of a sphere.
+Writes ``docs/images/targets.png``: raw, labels, affinities, foreground, contour, distance, descriptors of two
+sigmas and of a sphere.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import numpy as np
 from funlib.geometry import Coordinate
 from numpy.typing import NDArray
 
-from catena.targets import affinities, erode_boundaries, shape_descriptors
+from catena.targets import affinities, contour, distance, erode_boundaries, foreground, shape_descriptors
 from catena.viewing.colours import label_colours
 from data_prep.synthetic import synthesise
 
@@ -32,7 +33,14 @@ def main() -> None:
         {
             "raw": grey(volume.raw[SECTION]),
             "labels": label_colours(volume.labels[SECTION]),
+            "mitochondria": label_colours(volume.mitochondria[SECTION]),
             "affinities z, y, x": colours(joined.astype(np.float32)),
+        },
+        {
+            "foreground, mitochondria": share(foreground(volume.mitochondria)),
+            "contour": share(contour(volume.labels)),
+            "distance, 64 nm": share(distance(volume.labels, VOXEL_SIZE, 64)),
+            "distance, mitochondria": share(distance(volume.mitochondria, VOXEL_SIZE, 64)),
         },
         *(
             {f"mean offset, {name}": colours(lsds[:3]), "variance": colours(lsds[3:6])}
@@ -46,6 +54,11 @@ def main() -> None:
 def colours(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return three channels z, y, x as red, green and blue, the section in the middle."""
     return np.moveaxis(values[:, SECTION], 0, -1)
+
+
+def share(values: NDArray[np.generic]) -> NDArray[np.float64]:
+    """Return one channel in [0, 1], 0 black and 1 white, the section in the middle."""
+    return np.repeat(values[0, SECTION, :, :, None].astype(np.float64), 3, axis=-1)
 
 
 def grey(values: NDArray[np.generic]) -> NDArray[np.float64]:
