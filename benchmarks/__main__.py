@@ -12,7 +12,7 @@ from rich.table import Table
 
 from benchmarks.result import Figure, write_results
 
-BENCHMARKS = ("accuracy", "blockwise", "descriptors", "faults", "graph_stores", "training")
+BENCHMARKS = ("accuracy", "blockwise", "descriptors", "faults", "graph_stores", "synthesis", "training")
 RESULTS = Path(__file__).parent / "results"
 
 
