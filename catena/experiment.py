@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from funlib.geometry import Coordinate, Roi
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from catena.arrays import Array, open_array
 from catena.config import Config
@@ -29,6 +29,7 @@ def _check_name(value: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(_check_name)]
+Positive = Annotated[float, Field(gt=0)]
 Path_ = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, Path) else value)]
 
 
@@ -99,7 +100,7 @@ class SkeletonsConfig(Config):
     """Traced neurons, along which a segmentation is followed."""
 
     path: Path_ = Field(description="an SWC file, or a folder of them (.swc)")
-    nm_per_unit: Annotated[float, Field(gt=0)] | tuple[float, float, float] = Field(
+    nm_per_unit: Positive | tuple[Positive, Positive, Positive] = Field(
         1.0,
         description="nm per unit of the files, which SWC does not record: 1000 for µm; for positions in voxels their "
         "size, one number or z, y, x",
@@ -107,13 +108,6 @@ class SkeletonsConfig(Config):
     ignored_nodes: int = Field(
         0, ge=0, description="up to so many nodes of a skeleton inside a segment do not make the segment a merger"
     )
-
-    @field_validator("nm_per_unit")
-    @classmethod
-    def _positive(cls, value: float | tuple[float, float, float]) -> float | tuple[float, float, float]:
-        if isinstance(value, tuple) and not min(value) > 0:
-            raise ValueError(f"units must be longer than 0 nm, found {list(value)}")
-        return value
 
 
 class VolumeConfig(Config):

@@ -60,8 +60,9 @@ def read_skeletons(config: Settings, volume: str) -> list[Skeleton]:
         corners = np.array([grid.roi.begin, grid.roi.end]) / grid.units_per_nm
         raise GeometryError(
             f"volumes.{volume}.skeletons: none of the {len(nodes)} nodes in {settings.path} lies in the volume. They "
-            f"lie at {_extent(nodes)} nm (z, y, x), the volume at {_extent(corners)}. Probably the unit is another: "
-            f"nm_per_unit is {settings.nm_per_unit}; it is the voxel size for positions in voxels, 1000 for µm"
+            f"lie at {_extent(nodes)} nm (z, y, x), the volume at {_extent(corners)}. They are of "
+            f"another volume or unit: nm_per_unit is {settings.nm_per_unit}; for positions in voxels it is the voxel "
+            "size, for µm 1000"
         )
     return skeletons
 
